@@ -1,0 +1,86 @@
+"""Arrays at the boundary: which library owns them, and whether their shapes are the declared ones.
+
+A declaration is a string of axis names, one per dimension, in the letters that mcore uses everywhere:
+B batch, T tokens, S segments, H heads, D model width, K key, V value, P numbers in one head's state.
+"""
+
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcore.errors import ShapeError
+
+Array = NDArray[Any]
+
+
+def namespace(x: Array) -> ModuleType:
+    """The array library that owns `x`: the `numpy` or the `cupy` module."""
+    if isinstance(x, np.ndarray | np.generic):
+        return np
+    return sys.modules[type(x).__module__.partition(".")[0]]
+
+
+def as_array(x: object, dtype: str, xp: ModuleType) -> Array:
+    """`x` as an array of library `xp` and of `dtype`, without a copy where it already is one.
+
+    Anything that speaks DLPack (torch, jax, cupy) is taken over; lists and scalars are converted.
+    """
+    if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack__") and hasattr(xp, "from_dlpack"):
+        x = xp.from_dlpack(x)
+    return cast(Array, xp.asarray(x, dtype=dtype))
+
+
+def check_names(inputs: Mapping[str, object], declared: Mapping[str, str]) -> None:
+    """Raise ShapeError unless `inputs` has exactly the declared names."""
+    missing = [name for name in declared if name not in inputs]
+    extra = [name for name in inputs if name not in declared]
+    wanted = ", ".join(f"{name} ({axes})" for name, axes in declared.items())
+    if missing:
+        raise ShapeError(f"inputs: {', '.join(missing)} missing; this composition needs {wanted}")
+    if extra:
+        raise ShapeError(f"inputs: {', '.join(extra)} not used; this composition needs {wanted}")
+
+
+def infer_dims(
+    inputs: Mapping[str, Array], declared: Mapping[str, str], known: Mapping[str, int]
+) -> dict[str, int]:
+    """Sizes of all named axes, from arrays and their declarations.
+
+    Args:
+        inputs: the arrays, by name.
+        declared: their axes, by name, as in `"B T H K"`; products such as `G*V` are checked once
+            their factors are known.
+        known: sizes that are fixed beforehand.
+
+    Raises:
+        ShapeError: an array has another number of dimensions, two arrays disagree on an axis, or
+            an axis has no elements; the message shows what was declared and what came.
+    """
+    dims = dict(known)
+    for name, axes in declared.items():
+        letters, shape = axes.split(), inputs[name].shape
+        if len(letters) != len(shape):
+            raise ShapeError(f"{name}: shape {shape}, expected {len(letters)} axes ({axes})")
+        for letter, size in zip(letters, shape, strict=True):
+            dims.setdefault(letter, size)
+    for name, axes in declared.items():
+        expected = tuple(_size(letter, dims) for letter in axes.split())
+        if inputs[name].shape != expected:
+            raise ShapeError(f"{name}: shape {inputs[name].shape}, expected ({axes}) = {expected}")
+    for letter, size in dims.items():
+        if size == 0:
+            raise ShapeError(f"axis {letter} has length 0; at least 1 is needed")
+    return dims
+
+
+def _size(letters: str, dims: Mapping[str, int]) -> int:
+    if letters in dims and "*" not in letters:
+        return dims[letters]
+    size = 1
+    for letter in letters.split("*"):
+        size *= dims[letter]
+    return size

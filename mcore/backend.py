@@ -1,0 +1,211 @@
+"""What a backend must do, and how backends are found.
+
+Every operation is a pair: `op(...) -> (output, saved)` and `op_backward(saved, gradients of the
+output) -> gradients in the order of the op's differentiable arguments`. Operations never write to
+their inputs, never accumulate and hold no state; `saved` is opaque, only its maker opens it.
+They work at the grain of a whole sequence with its cuts (`Segments`, plain integers), so a backend
+is free to run rows, heads and segments in parallel. Arrays are (B, T, H, .) throughout.
+
+Backends register in the entry-point group `mcore.backends`, ours as well as a third party's.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, cast
+
+from mcore.arrays import Array
+from mcore.errors import BackendError
+from mcore.recurrence import Inputs, Recurrence
+from mcore.router import Pool, Router
+from mcore.segments import Segments
+
+GROUP = "mcore.backends"
+
+Saved = Any
+
+
+class Scan(NamedTuple):
+    """What `scan` returns.
+
+    Attributes:
+        reads: (B, T, H, V) answers of the online memory; a token is written before it is read.
+        checkpoints: (B, S, H, P) the state at the end of each segment (also of an unfinished last
+            one; zeros for empty padding segments).
+    """
+
+    reads: Array
+    checkpoints: Array
+
+
+class Routes(NamedTuple):
+    """What `route` returns.
+
+    Attributes:
+        gates: (B, T, H, columns + 1) weights of the checkpoints, and of the online memory last;
+            exactly 0 where a checkpoint may not be read or was not selected.
+        contexts: (B, S, H, K) mean key of each segment so far (including what `offset` counts).
+        keys: (B, H, K) sum of the keys of the row's last segment.
+    """
+
+    gates: Array
+    contexts: Array
+    keys: Array
+
+
+class Backend(Protocol):
+    """The operations that `mcore.memory` and the layers are made of."""
+
+    name: str
+    xp: ModuleType
+    threads: int
+
+    def accelerates(self) -> frozenset[tuple[str, str]]:
+        """The (rule or "*", op) pairs that run in fast kernels, not in the reference."""
+
+    def scan(
+        self, rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments
+    ) -> tuple[Scan, Saved]:
+        """Run the recurrence over all segments.
+
+        `inputs` are prepared inputs (after `rule.prepare`); `carry` (B, H, P) is the state with
+        which first segments go on that do not restart, or None if all restart.
+        """
+
+    def scan_backward(
+        self, saved: Saved, d_reads: Array, d_checkpoints: Array
+    ) -> tuple[dict[str, Array], Array | None]:
+        """Gradients with respect to the inputs and to `carry`."""
+
+    def route(
+        self, u: Array, keys: Array, segments: Segments, router: Router, pool: Pool
+    ) -> tuple[Routes, Saved]:
+        """Gates from queries `u` (B, T, H, K) and the contexts of `keys` (B, T, H, K).
+
+        `pool.contexts` (B, cached, H, K) belong to the checkpoints of the state; `pool.keys` is
+        the key sum of the open segment, over `segments.offset` tokens.
+        """
+
+    def route_backward(
+        self, saved: Saved, d_gates: Array, d_contexts: Array, d_keys: Array
+    ) -> tuple[Array, Array, Pool]:
+        """Gradients with respect to u, keys and the pool."""
+
+    def read(
+        self,
+        rule: Recurrence,
+        q: Array,
+        checkpoints: Array,
+        gates: Array | None,
+        segments: Segments,
+    ) -> tuple[Array, Saved]:
+        """`sum_i gates_i read(checkpoint_i, q)` over the visible columns: (B, T, H, V).
+
+        `checkpoints` (B, C, H, P), `gates` (B, T, H, C) or None for ones.
+        """
+
+    def read_backward(self, saved: Saved, dy: Array) -> tuple[Array, Array, Array | None]:
+        """Gradients with respect to q, the checkpoints and the gates (None if there were none)."""
+
+    def soup(
+        self,
+        rule: Recurrence,
+        inputs: Inputs,
+        carry: Array | None,
+        segments: Segments,
+        cached: tuple[Array, Array],
+    ) -> tuple[Array, Saved]:
+        """`read(gate_online S_t + sum_i gates_i checkpoint_i, q_t)`: parameters are mixed first.
+
+        `cached` is the pair (checkpoints (B, C, H, P), gates (B, T, H, C + 1)).
+        """
+
+    def soup_backward(
+        self, saved: Saved, dy: Array
+    ) -> tuple[dict[str, Array], Array | None, Array, Array]:
+        """Gradients with respect to inputs, carry, checkpoints and gates."""
+
+    def attention(self, q: Array, k: Array, v: Array, window: int | None) -> tuple[Array, Saved]:
+        """Causal softmax attention, `softmax(q.k / sqrt(K)) v`: (B, T, H, V).
+
+        k, v (B, M, H, .) with M >= T: the queries are the last T positions. With a window w a
+        token sees itself and the w - 1 tokens before it.
+        """
+
+    def attention_backward(self, saved: Saved, dy: Array) -> tuple[Array, Array, Array]:
+        """Gradients with respect to q, k and v."""
+
+
+@dataclass(frozen=True)
+class BackendReport:
+    """What `mcore backends` prints of one backend.
+
+    Attributes:
+        name: as in a spec's `backend:`.
+        available: whether it loads here.
+        accelerates: the rules and ops that run in fast kernels, as words.
+        missing: what is missing and how to get it; empty if nothing is.
+    """
+
+    name: str
+    available: bool
+    accelerates: list[str] = field(default_factory=list)
+    missing: str = ""
+
+
+def backend_names() -> list[str]:
+    """Names of the registered backends, without loading any."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+@cache
+def get_backend(name: str, threads: int | None = None) -> Backend:
+    """Load a backend by name.
+
+    Raises:
+        BackendError: unknown, claimed twice, or failing to load; says what would do.
+    """
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    if not found:
+        hint = _HOW.get(name, "")
+        raise BackendError(
+            f"backend {name!r} is not installed{hint}; installed: {', '.join(backend_names())}"
+        )
+    if len({entry.value for entry in found}) > 1:
+        owners = " and ".join(sorted(_owner(entry) for entry in found))
+        raise BackendError(f"backend {name!r} is claimed by {owners}; uninstall one of them")
+    try:
+        factory = found[0].load()
+        return cast(Backend, factory(threads=threads))
+    except BackendError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"backend {name!r} ({_owner(found[0])}) failed to load: {error}"
+        ) from error
+
+
+def report() -> list[BackendReport]:
+    """What is here, what is accelerated, and what is missing, for every known backend."""
+    names = sorted({*backend_names(), *_HOW})
+    return [_report(name) for name in names]
+
+
+def _report(name: str) -> BackendReport:
+    try:
+        backend = get_backend(name)
+    except BackendError as error:
+        return BackendReport(name, available=False, missing=str(error))
+    pairs = sorted(backend.accelerates())
+    words = [op if rule == "*" else f"{rule}.{op}" for rule, op in pairs]
+    return BackendReport(name, available=True, accelerates=words)
+
+
+def _owner(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
+
+
+_HOW = {
+    "cupy": ": this version has no GPU backend yet; `backend: numba` runs on any CPU",
+}

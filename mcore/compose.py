@@ -1,0 +1,53 @@
+"""The entry point for raw arrays: a memory from the names of its axes."""
+
+from mcore.axes import Choice, make_readout, make_recurrence, make_segmentation
+from mcore.backend import Backend, get_backend
+from mcore.errors import SpecError
+from mcore.memory import Axes, Memory
+from mcore.readout import Readout
+from mcore.recurrence import Recurrence
+from mcore.segmentation import Segmentation
+
+STARTS = ("independent", "checkpoint")
+DTYPES = ("float32", "float64")
+
+
+def memory(
+    recurrence: Choice | Recurrence = "linear",
+    segmentation: Choice | Segmentation = "none",
+    readout: Choice | Readout = "none",
+    *,
+    start: str = "independent",
+    backend: str | Backend = "numba",
+    dtype: str = "float32",
+) -> Memory:
+    """A memory-caching layer over raw arrays: forward, hand-written backward, streaming step.
+
+    `y_t = g_t,online o_t + sum_i g_t,i M_i(q_t)`: the recurrence makes o_t and the checkpoints
+    M_i, the segmentation says where they are kept, the readout makes the gates g (Behrouz et al.
+    2026, Eq. 4-5).
+
+    Args:
+        recurrence, segmentation, readout: a kind such as `"grm"`, or a dict with `kind` and
+            options such as `{"kind": "ssc", "top_k": 4}`.
+        start: `independent` (each segment's memory starts afresh) or `checkpoint` (it goes on
+            from the one before), section 3.4.
+        backend: name of an installed backend, or a loaded one.
+        dtype: `float32` or `float64`.
+
+    Raises:
+        SpecError: an unknown kind or option.
+        BackendError: the backend is not installed.
+
+    Example:
+        >>> layer = memory("gated_delta", {"kind": "constant", "length": 64}, "grm")
+        >>> layer.inputs["beta"]
+        'B T H'
+    """
+    for name, value, allowed in (("start", start, STARTS), ("dtype", str(dtype), DTYPES)):
+        if value not in allowed:
+            raise SpecError(f"{name}: {value!r} is unknown; {' or '.join(allowed)} would do")
+    axes = Axes(
+        make_recurrence(recurrence), make_segmentation(segmentation), make_readout(readout), start
+    )
+    return Memory(axes, get_backend(backend) if isinstance(backend, str) else backend, dtype)

@@ -1,0 +1,40 @@
+"""RetNet's retention: additive memory with a fixed decay per head (Sun et al. 2023).
+
+    S_t = exp(log_decay_h) S_{t-1} + k_t v_t^T          y_t = S_t^T q_t
+
+RetNet sets `exp(log_decay_h) = 1 - 2^(-5-h)` for head h.
+"""
+
+from typing import Any, ClassVar
+
+from mcore.arrays import Array, namespace
+from mcore.recurrence.base import Feature, Gate, Inputs
+from mcore.recurrence.gated_linear import GatedLinear
+
+
+class Retention(GatedLinear):
+    """Gated linear memory whose decay is a parameter `log_decay` (H,)."""
+
+    kind: ClassVar[str] = "retention"
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """q, k, v and one decay per head."""
+        return {**super().inputs, "log_decay": "H"}
+
+    @property
+    def features(self) -> dict[str, Feature | Gate]:
+        """RetNet's fixed decays, from 1/32 downwards."""
+        return {**super().features, "log_decay": Gate("constant")}
+
+    def prepare(self, inputs: Inputs) -> tuple[dict[str, Array], Any]:
+        """The head's decay, repeated for every token."""
+        xp = namespace(inputs["q"])
+        prepared = dict(inputs)
+        shape = inputs["q"].shape[:3]
+        prepared["log_decay"] = xp.ascontiguousarray(xp.broadcast_to(inputs["log_decay"], shape))
+        return prepared, None
+
+    def prepare_backward(self, saved: Any, d_prepared: dict[str, Array]) -> dict[str, Array]:
+        """The sum over rows and tokens."""
+        return {**d_prepared, "log_decay": d_prepared["log_decay"].sum(axis=(0, 1))}

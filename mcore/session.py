@@ -1,0 +1,74 @@
+"""One stream through a model: feed tokens as they come, save, restore."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.errors import SnapshotError
+from mcore.model.part import State
+
+if TYPE_CHECKING:
+    from mcore.model import Model
+
+
+class Session:
+    """A stream with its memory: any split of the tokens into feeds gives the batch answer.
+
+    Attributes:
+        model: whose parameters are used.
+        state: what the stream carries; empty before the first token.
+    """
+
+    def __init__(self, model: "Model", state: State | None = None) -> None:
+        self.model, self.state = model, state or {}
+
+    def feed(self, tokens: Array) -> Array:
+        """Logits of the next tokens.
+
+        Shapes: tokens (T,) -> (T, vocab); (B, T) -> (B, T, vocab), for B streams in step.
+
+        Raises:
+            SpecError: the segmentation depends on the total length.
+            ShapeError: T = 0, or another number of streams than before.
+        """
+        tokens = np.asarray(tokens)
+        rows = tokens[None] if tokens.ndim == 1 else tokens
+        logits, self.state = self.model.step(rows, self.state)
+        return logits[0] if tokens.ndim == 1 else logits
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the state."""
+        return sum(x.nbytes for x in self.state.values())
+
+    def save(self, path: str | Path) -> None:
+        """Write the stream's state (not the model) as one file, atomically."""
+        from mcore.snapshot import Snapshot, write_snapshot
+
+        write_snapshot(Path(path), Snapshot(_fingerprint(self.model), self.state))
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            SnapshotError: the file is damaged, or of a stream through another kind of model.
+        """
+        from mcore.snapshot import read_snapshot
+
+        snapshot = read_snapshot(Path(path))
+        if snapshot.spec != _fingerprint(self.model):
+            raise SnapshotError(
+                f"{path}: is not a stream through this model; restore it in a session of the "
+                "model that it was saved from"
+            )
+        self.state = dict(snapshot.params)
+
+
+def _fingerprint(model: "Model") -> str:
+    """Names and shapes of the parameters, and the axes of the memory."""
+    shapes = {name: list(x.shape) for name, x in model.params.items()}
+    memory = model.spec.memory.model_dump(mode="json")
+    return json.dumps({"session": shapes, "memory": memory}, sort_keys=True)

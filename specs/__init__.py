@@ -1,0 +1,1 @@
+"""Runnable presets, installed as `mcore.specs`."""
