@@ -1,0 +1,12 @@
+"""The network around the memories.
+
+part             what parts have in common        sizes            widths and switches
+projection       x -> q, k, v, u, gates           memory_mixer     a memory as token mixer
+attention_mixer  softmax attention                parallel         several mixers side by side
+block            mlp, norm and residual           cost             FLOPs and bytes of a memory
+network          embedding, blocks, head: `Model`
+"""
+
+from mcore.model.network import Layout, Model
+
+__all__ = ["Layout", "Model"]

@@ -1,0 +1,120 @@
+"""Softmax attention as a token mixer: the baseline, and the other half of hybrids.
+
+y = softmax(q k^T / sqrt(K), causal, window) v W_o
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backend import Backend
+from mcore.layers.init import fan_in
+from mcore.layers.linear import linear, linear_backward
+from mcore.layers.rope import rotary, rotary_backward
+from mcore.model.part import Params, Shapes, State, merged
+from mcore.model.projection import Projection
+from mcore.model.sizes import Sizes
+from mcore.recurrence import Feature, Gate
+
+
+@dataclass(frozen=True)
+class AttentionMixer:
+    """Mixes tokens by causal attention.
+
+    Attributes:
+        backend: runs the attention operation.
+        sizes: widths and heads.
+        window: tokens that a token sees, itself included; None for all before it.
+        out_gain: scale of the last projection at the start.
+    """
+
+    backend: Backend
+    sizes: Sizes
+    window: int | None
+    out_gain: float
+
+    @cached_property
+    def projection(self) -> Projection:
+        """Makes q, k and v, with the same short convolution that memories get."""
+        plain = Feature(silu=False)
+        features: dict[str, Feature | Gate] = {"q": plain, "k": plain, "v": plain}
+        widths = {"q": self.sizes.key, "k": self.sizes.key, "v": self.sizes.value}
+        return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
+
+    def shapes(self) -> Shapes:
+        """The projection's and `out.weight` (H V, D)."""
+        inner = self.sizes.heads * self.sizes.value
+        return {**self.projection.shapes(), "out.weight": (inner, self.sizes.width)}
+
+    def init(self, rng: np.random.Generator, dtype: str) -> Params:
+        """Starting values."""
+        params = self.projection.init(rng, dtype)
+        params["out.weight"] = fan_in(rng, self.shapes()["out.weight"], dtype, self.out_gain)
+        return params
+
+    def forward(self, params: Params, x: Array, state: State) -> tuple[Array, Any]:
+        """y (B, T, D)."""
+        inputs, project_saved = self.projection.forward(params, x, state)
+        q, k, v = inputs["q"], inputs["k"], inputs["v"]
+        position = int(state["position"][0]) if state else 0
+        rope = None
+        if self.sizes.rope:
+            q, rope_q = rotary(q, position)
+            k, rope_k = rotary(k, position)
+            rope = rope_q, rope_k
+        if state:
+            k = np.concatenate([state["k"], k], axis=1)
+            v = np.concatenate([state["v"], v], axis=1)
+        h, attention_saved = self.backend.attention(q, k, v, self.window)
+        y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
+        return y, (project_saved, rope, attention_saved, out_saved, (k, v, position + x.shape[1]))
+
+    def backward(self, saved: Any, dy: Array) -> tuple[Array, Params]:
+        """Gradients with respect to x and the parameters."""
+        project_saved, rope, attention_saved, out_saved, _ = saved
+        grads: Params = {}
+        dh, grads["out.weight"] = linear_backward(out_saved, dy)
+        dh = dh.reshape(*dh.shape[:2], self.sizes.heads, self.sizes.value)
+        dq, dk, dv = self.backend.attention_backward(attention_saved, dh)
+        tokens = dy.shape[1]
+        dk, dv = dk[:, -tokens:], dv[:, -tokens:]
+        if rope is not None:
+            dq, dk = rotary_backward(rope[0], dq), rotary_backward(rope[1], dk)
+        dx, projected = self.projection.backward(project_saved, {"q": dq, "k": dk, "v": dv})
+        return dx, merged([grads, projected])
+
+    def end(self, saved: Any) -> State:
+        """Convolution tail, position, and the keys and values that may still be seen."""
+        k, v, position = saved[4]
+        kept = (
+            slice(None)
+            if self.window is None
+            else slice(max(k.shape[1] - self.window + 1, 0), None)
+        )
+        count = np.full(k.shape[0], position, np.int64)
+        return {
+            **self.projection.end(saved[0]),
+            "k": k[:, kept],
+            "v": v[:, kept],
+            "position": count,
+        }
+
+    def flops(self, tokens: int) -> float:
+        """Projections, and both products over the mean number of visible tokens."""
+        dense = sum(2.0 * np.prod(s) for s in self.shapes().values() if len(s) == 2)
+        pair = 2.0 * self.sizes.heads * (self.sizes.key + self.sizes.value)
+        return dense + pair * self._seen(tokens)
+
+    def state_bytes(self, tokens: int, itemsize: int) -> int:
+        """Keys and values of the visible past, and the convolution tail."""
+        kept = tokens if self.window is None else min(tokens, self.window - 1)
+        tail = max(self.sizes.conv - 1, 0) * self.projection.convolved
+        pairs = kept * self.sizes.heads * (self.sizes.key + self.sizes.value)
+        return itemsize * (tail + pairs)
+
+    def _seen(self, tokens: int) -> float:
+        window = tokens if self.window is None else min(self.window, tokens)
+        return window - window * (window - 1) / (2 * tokens)

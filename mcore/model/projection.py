@@ -1,0 +1,140 @@
+"""From tokens to a memory's inputs: one projection, short convolution, activations and gates.
+
+    z = x W;   c = conv(z_conv);   q, k, v = scale * unit(silu(c));   u = z_u
+    beta = sigmoid(z_beta);   log_decay = -exp(a_log) softplus(z_decay + dt_bias)
+
+Which of these a rule wants is declared by the rule (`Recurrence.features`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array, namespace
+from mcore.layers.conv import short_conv, short_conv_backward
+from mcore.layers.gates import init_a_log, init_dt_bias, retention_log_decay
+from mcore.layers.init import depthwise, fan_in, normal
+from mcore.layers.linear import linear, linear_backward
+from mcore.model.features import Slot, make_input, make_input_backward
+from mcore.model.part import Params, Shapes, State
+from mcore.recurrence import Feature, Gate
+
+ROUTER_STD = 0.02
+"""Standard deviation of W_u at the start: nearly uniform gates."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Makes the inputs of a token mixer.
+
+    Attributes:
+        features: input name -> how it is made, as a rule declares it.
+        widths: input name -> numbers per head.
+        model: D.
+        heads: H.
+        conv: tokens that the short convolution sees; 0 for none.
+    """
+
+    features: dict[str, Feature | Gate]
+    widths: dict[str, int]
+    model: int
+    heads: int
+    conv: int
+
+    @cached_property
+    def slots(self) -> list[Slot]:
+        """Inputs that are projected from x, the convolved ones first."""
+        projected = [n for n, law in self.features.items() if law != Gate("constant")]
+        found, begin = [], 0
+        for name in sorted(projected, key=lambda n: not self._convolves(n)):
+            end = begin + self.widths[name] * self.heads
+            found.append(Slot(name, self.features[name], self.widths[name], slice(begin, end)))
+            begin = end
+        return found
+
+    @cached_property
+    def convolved(self) -> int:
+        """Number of channels that the convolution sees."""
+        return sum(s.width * self.heads for s in self.slots if self._convolves(s.name))
+
+    @property
+    def decays(self) -> bool:
+        """Whether there is a softplus decay."""
+        return Gate("decay") in self.features.values()
+
+    def shapes(self) -> Shapes:
+        """`project.weight`, `conv.weight`, and the decay's `a_log`, `dt_bias`."""
+        shapes: Shapes = {"project.weight": (self.model, self.slots[-1].columns.stop)}
+        if self.convolved:
+            shapes["conv.weight"] = (self.convolved, self.conv)
+        if self.decays:
+            shapes |= {"a_log": (self.heads,), "dt_bias": (self.heads,)}
+        return shapes
+
+    def init(self, rng: np.random.Generator, dtype: str) -> Params:
+        """Fan-in scaled weights; W_u small; decays as in Mamba-2."""
+        params: Params = {}
+        weight = fan_in(rng, self.shapes()["project.weight"], dtype)
+        for slot in self.slots:
+            if slot.name == "u":
+                shape = weight[:, slot.columns].shape
+                weight[:, slot.columns] = normal(rng, shape, ROUTER_STD, dtype)
+        params["project.weight"] = weight
+        if self.convolved:
+            params["conv.weight"] = depthwise(rng, self.convolved, self.conv, dtype)
+        if self.decays:
+            params["a_log"] = init_a_log(rng, self.heads, dtype)
+            params["dt_bias"] = init_dt_bias(rng, self.heads, dtype)
+        return params
+
+    def forward(self, params: Params, x: Array, state: State) -> tuple[dict[str, Array], Any]:
+        """Inputs by name, (B, T, H, width) or (B, T, H); x (B, T, D)."""
+        z, linear_saved = linear(x, params["project.weight"])
+        conv_saved, tail = None, None
+        c = z[..., : self.convolved]
+        if self.convolved:
+            (c, tail), conv_saved = short_conv(c, params["conv.weight"], self._tail(state, z))
+        made = {
+            s.name: make_input(s, self.heads, params, c if self._convolves(s.name) else z)
+            for s in self.slots
+        }
+        inputs = {name: value for name, (value, _) in made.items()}
+        for name, law in self.features.items():
+            if law == Gate("constant"):
+                inputs[name] = namespace(x).asarray(retention_log_decay(self.heads, x.dtype))
+        saved = {name: kept for name, (_, kept) in made.items()}
+        return inputs, (linear_saved, conv_saved, tail, saved, z.shape)
+
+    def backward(self, saved: Any, d_inputs: dict[str, Array]) -> tuple[Array, Params]:
+        """Gradients with respect to x and the parameters."""
+        linear_saved, conv_saved, tail, made, shape = saved
+        xp = namespace(d_inputs["q"])
+        dz = xp.empty(shape, d_inputs["q"].dtype)
+        grads: Params = {}
+        for slot in self.slots:
+            dz[..., slot.columns], more = make_input_backward(
+                slot, made[slot.name], d_inputs[slot.name]
+            )
+            grads |= more
+        if conv_saved is not None:
+            dc = dz[..., : self.convolved]
+            dc, grads["conv.weight"], _ = short_conv_backward(conv_saved, dc, xp.zeros_like(tail))
+            dz[..., : self.convolved] = dc
+        dx, grads["project.weight"] = linear_backward(linear_saved, dz)
+        return dx, grads
+
+    def end(self, saved: Any) -> State:
+        """The inputs that the convolution needs to go on."""
+        return {} if saved[2] is None else {"tail": saved[2]}
+
+    def _convolves(self, name: str) -> bool:
+        law = self.features[name]
+        return self.conv > 0 and isinstance(law, Feature) and law.conv
+
+    def _tail(self, state: State, z: Array) -> Array:
+        if "tail" in state:
+            return state["tail"]
+        tail: Array = namespace(z).zeros((z.shape[0], self.conv - 1, self.convolved), z.dtype)
+        return tail

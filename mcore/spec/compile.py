@@ -1,0 +1,111 @@
+"""From a spec to a model: the only place that turns names into objects.
+
+After this, nothing looks at a string of the spec again.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mcore.backend import Backend, get_backend
+from mcore.compose import memory
+from mcore.memory import Memory
+from mcore.model.attention_mixer import AttentionMixer
+from mcore.model.block import Mlp, Residual
+from mcore.model.memory_mixer import MemoryMixer
+from mcore.model.network import Layout, Model
+from mcore.model.parallel import Parallel
+from mcore.model.part import Part
+from mcore.model.sizes import Sizes
+from mcore.spec.load import load_spec
+from mcore.spec.schema import BlockSpec, MemorySpec, Spec
+
+INIT_STREAM = 7
+"""Keeps the parameters' random numbers apart from those of the data."""
+
+
+def compile(
+    spec: Spec | Mapping[str, Any],
+    *,
+    backend: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+) -> Model:
+    """A model with freshly drawn parameters: a pure function of the spec and its seed.
+
+    Args:
+        spec: from `load_spec`, or a dict.
+        backend, dtype, threads: instead of the spec's.
+
+    Raises:
+        SpecError: the spec is wrong.
+        BackendError: the backend is not installed.
+    """
+    spec = spec if isinstance(spec, Spec) else load_spec(spec)
+    chosen = get_backend(backend or spec.backend.kind, threads or spec.backend.threads)
+    dtype = dtype or spec.dtype
+    layout = layout_of(spec, chosen, dtype)
+    rng = np.random.default_rng([spec.train.seed, INIT_STREAM])
+    return Model(spec, layout, layout.init(rng, dtype), chosen)
+
+
+def layout_of(spec: Spec, backend: Backend, dtype: str) -> Layout:
+    """The parts that a spec describes, without parameters."""
+    model = spec.model
+    sizes = Sizes(
+        width=model.width,
+        heads=model.heads,
+        key=model.key_width,
+        value=model.value_width,
+        conv=model.conv,
+        hidden=round_up(model.mlp * model.width),
+        output_gate=model.output_gate,
+        rope=model.rope,
+    )
+    gain = (2 * model.depth) ** -0.5
+    parts: dict[str, Residual] = {}
+    for index, (block, axes) in enumerate(
+        zip(model.resolved_blocks(), spec.memories(), strict=True)
+    ):
+        core = None if axes is None else memory_of(axes, backend, dtype)
+        mixer = _mixer(block, core, _Around(backend, sizes, gain))
+        parts[f"blocks.{index}.mixer"] = Residual(mixer, sizes.width)
+        if sizes.hidden:
+            parts[f"blocks.{index}.mlp"] = Residual(
+                Mlp(sizes.width, sizes.hidden, gain), sizes.width
+            )
+    return Layout(parts, model.width, spec.data.vocab, model.tied)
+
+
+def memory_of(axes: MemorySpec, backend: Backend, dtype: str) -> Memory:
+    """The composition that a memory section names."""
+    return memory(
+        axes.recurrence.model_dump(exclude_none=True),
+        axes.segmentation.model_dump(exclude_none=True),
+        axes.readout.model_dump(exclude_none=True),
+        start=axes.start,
+        backend=backend,
+        dtype=dtype,
+    )
+
+
+def round_up(hidden: float) -> int:
+    """The next multiple of 8: vectors without a remainder."""
+    return int(-(-hidden // 8) * 8)
+
+
+class _Around(NamedTuple):
+    backend: Backend
+    sizes: Sizes
+    gain: float
+
+
+def _mixer(block: BlockSpec, core: Memory | None, around: _Around) -> Part:
+    backend, sizes, gain = around
+    parts: dict[str, Part] = {}
+    if core is not None:
+        parts["memory"] = MemoryMixer(core, sizes, gain)
+    if block.mixer != "memory":
+        parts["attention"] = AttentionMixer(backend, sizes, block.window, gain)
+    return Parallel(parts) if len(parts) > 1 else next(iter(parts.values()))

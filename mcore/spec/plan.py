@@ -1,0 +1,155 @@
+"""What a spec costs before anything runs: layers, parameters, FLOPs, bytes, and the O(N L) dial."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcore.backend import Backend, get_backend
+from mcore.model.block import Residual
+from mcore.model.memory_mixer import MemoryMixer
+from mcore.model.network import Layout
+from mcore.segmentation import Constant
+from mcore.spec.compile import layout_of
+from mcore.spec.load import load_spec
+from mcore.spec.schema import Spec
+
+DIAL = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Numbers of segments that the plan shows."""
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One part of the network."""
+
+    name: str
+    what: str
+    parameters: int
+    flops: float
+    state_bytes: int
+
+
+@dataclass(frozen=True)
+class DialRow:
+    """The same memory cut into `segments` segments of `length` tokens."""
+
+    segments: int
+    length: int
+    flops: float
+    state_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Printable; `str(plan)` is what `mcore plan` shows. FLOPs are per token, forward.
+
+    Attributes:
+        tokens: length of the sequences.
+        rows: one per part, embedding and head included.
+        dial: cost as the number of segments varies.
+        forms: the exact form that each operation takes, and which run in the plain reference.
+        shapes: shapes of all parameters.
+    """
+
+    tokens: int
+    rows: list[PlanRow]
+    dial: list[DialRow]
+    forms: list[str]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    @property
+    def flops(self) -> float:
+        """Forward FLOPs per token; a training step costs three times as much."""
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def state_bytes(self) -> int:
+        """What one stream carries after `tokens` tokens."""
+        return sum(row.state_bytes for row in self.rows)
+
+    def __str__(self) -> str:
+        from mcore.spec.plan_text import plan_text
+
+        return plan_text(self)
+
+
+def plan(spec: Spec | Mapping[str, Any]) -> Plan:
+    """The plan of a spec: costs are computed from shapes, no parameter is allocated.
+
+    Raises:
+        SpecError: the spec is wrong.
+        BackendError: the backend is not installed.
+    """
+    spec = spec if isinstance(spec, Spec) else load_spec(spec)
+    backend = get_backend(spec.backend.kind, spec.backend.threads)
+    layout = layout_of(spec, backend, spec.dtype)
+    tokens, itemsize = spec.data.length, np.dtype(spec.dtype).itemsize
+    rows = [PlanRow("embedding", "lookup", layout.vocab * layout.width, 0.0, 0)]
+    rows += [_row(name, part, tokens, itemsize) for name, part in layout.parts.items()]
+    head = 0 if layout.tied else layout.vocab * layout.width
+    rows.append(PlanRow("head", "where labelled", head, 2.0 * layout.vocab * layout.width, 0))
+    return Plan(
+        tokens, rows, _dial(layout, tokens, itemsize), _forms(layout, backend), layout.shapes()
+    )
+
+
+def _row(name: str, part: Residual, tokens: int, itemsize: int) -> PlanRow:
+    parameters = sum(int(np.prod(shape)) for shape in part.shapes().values())
+    flops, state = part.flops(tokens), part.state_bytes(tokens, itemsize)
+    return PlanRow(name, describe(part), parameters, flops, state)
+
+
+def describe(part: Residual) -> str:
+    """A part in a few words."""
+    core = part.part
+    if not isinstance(core, MemoryMixer):
+        return type(core).__name__.removesuffix("Mixer").lower()
+    memory = core.memory
+    return f"{memory.rule.kind} x {memory.segmentation.kind} x {memory.readout.kind}"
+
+
+def _dial(layout: Layout, tokens: int, itemsize: int) -> list[DialRow]:
+    """Cost of the first memory for growing numbers of segments."""
+    mixers = [p.part for p in layout.parts.values() if isinstance(p.part, MemoryMixer)]
+    if not mixers or not mixers[0].memory.readout.reads_cache:
+        return []
+    return [_turned(mixers[0], tokens, n, itemsize) for n in DIAL if n <= tokens]
+
+
+def _turned(mixer: MemoryMixer, tokens: int, segments: int, itemsize: int) -> DialRow:
+    from dataclasses import replace
+
+    from mcore.memory import Axes, Memory
+
+    old, length = mixer.memory, -(-tokens // segments)
+    axes = Axes(old.rule, Constant(length), old.readout, old.start)
+    turned = replace(mixer, memory=Memory(axes, old.backend, old.dtype))
+    flops, state = turned.flops(tokens), turned.state_bytes(tokens, itemsize)
+    return DialRow(segments, length, flops, state)
+
+
+def _forms(layout: Layout, backend: Backend) -> list[str]:
+    fast = backend.accelerates()
+    mixers = [p.part for p in layout.parts.values() if isinstance(p.part, MemoryMixer)]
+    forms = []
+    for memory in {id(m.memory.rule): m.memory for m in mixers}.values():
+        kind = memory.rule.kind
+        for op in _ops(memory):
+            quick = {(kind, op), ("*", op)} & fast
+            forms.append(f"{kind}.{op}: {'fast kernel' if quick else 'plain reference'}")
+    return sorted(set(forms))
+
+
+def _ops(memory: Any) -> list[str]:
+    readout, linear = memory.readout, memory.rule.linear_read
+    if not readout.reads_cache:
+        return ["scan"]
+    if readout.router is None:
+        return ["scan", "read"]
+    return ["scan", "route", "soup" if readout.mixes_states and not linear else "read"]
