@@ -1,0 +1,86 @@
+"""Token embedding: a row of the table per token."""
+
+from types import ModuleType
+
+from mcore.arrays import Array, namespace
+from mcore.errors import DataError
+from mcore.layers.linear import rows
+
+Saved = tuple[Array, tuple[int, ...]]
+
+# Rows that one round of `sum_by_token` adds up. Measured on 4k-32k tokens and vocabularies of
+# 64-10000: 4 takes up to 1.3 times as long, 16 is within a tenth; `np.add.at` takes 5 to 13 times.
+GROUP = 8
+
+
+def embedding(tokens: Array, weight: Array) -> tuple[Array, Saved]:
+    """Look up the row of every token.
+
+        y[b, t] = W[tokens[b, t]]
+
+    Shapes: tokens (B, T) of integers in [0, vocab), weight (vocab, D) -> y (B, T, D).
+
+    Raises:
+        DataError: a token is outside the table.
+    """
+    check_range("embedding: token", tokens, weight.shape[0])
+    return weight[tokens], (tokens, weight.shape)
+
+
+def embedding_backward(saved: Saved, dy: Array) -> Array:
+    """Gradient of `embedding` for the table; the same numbers on every run.
+
+        dW[v] = sum of dy[b, t] over all (b, t) with tokens[b, t] = v
+
+    Shapes: dy (B, T, D) -> dweight (vocab, D).
+    """
+    tokens, (vocab, width) = saved
+    xp = namespace(dy)
+    dweight: Array = xp.zeros((vocab, width), dy.dtype)
+    if tokens.size:
+        present, sums = sum_by_token(tokens.reshape(-1), rows(dy), xp)
+        dweight[present] = sums
+    return dweight
+
+
+def sum_by_token(tokens: Array, dy: Array, xp: ModuleType) -> tuple[Array, Array]:
+    """The distinct tokens in ascending order, and for each the sum of its rows of `dy`.
+
+    Sorts the rows by token, then adds up groups of GROUP neighbours until one row per token is
+    left: as accurate as a tree, no atomic adds, and no slower where a few tokens make up most
+    of the text.
+
+    Shapes: tokens (N,), dy (N, D) -> present (M,), sums (M, D).
+    """
+    order = xp.argsort(tokens, kind="stable")
+    counts = xp.bincount(tokens)
+    present = xp.flatnonzero(counts)
+    counts = counts[present]
+    sums = dy
+    while sums is dy or len(sums) > len(present):
+        sums, counts = _add_groups(sums, order, counts, xp)
+        order = xp.arange(len(sums))
+    return present, sums
+
+
+def _add_groups(values: Array, order: Array, counts: Array, xp: ModuleType) -> tuple[Array, Array]:
+    """One round: `values[order]` holds `counts[i]` neighbours of token i; add up groups of them."""
+    groups = -(-counts // GROUP)
+    ends = xp.cumsum(groups)
+    each = xp.arange(int(ends[-1]))
+    token = xp.searchsorted(ends, each, side="right")
+    offset = GROUP * (each - (ends - groups)[token])
+    left = counts[token] - offset
+    first = (xp.cumsum(counts) - counts)[token] + offset
+    total: Array = xp.take(values, order[first], axis=0)
+    for nth in range(1, min(GROUP, int(left.max()))):
+        some = xp.flatnonzero(left > nth)
+        total[some] += xp.take(values, order[first[some] + nth], axis=0)
+    return total, groups
+
+
+def check_range(what: str, indices: Array, size: int) -> None:
+    """Raise DataError if an index is not in [0, size): a negative one would wrap around."""
+    if indices.size and (int(indices.min()) < 0 or int(indices.max()) >= size):
+        found = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
+        raise DataError(f"{what} {found} is outside the vocabulary: expected 0 to {size - 1}")
