@@ -1,0 +1,94 @@
+"""The oracle: every row, head, segment and token in turn, in float64."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import numpy.typing as npt
+
+from oracle.composition import Composition, axis
+from oracle.readouts import View, combine, logits
+from oracle.rules import Memory, empty, feature, write
+from oracle.segments import segment_lengths
+
+Array = npt.NDArray[Any]
+Inputs = Mapping[str, Any]
+
+
+class Head(NamedTuple):
+    """One head of one row: tokens as dicts of their inputs, segment lengths, widths."""
+
+    tokens: list[dict[str, Any]]
+    lengths: list[int]
+    key_width: int
+    value_width: int
+
+
+def oracle(inputs: Inputs, composition: Composition) -> Any:
+    """y (B, T, H, V) of `mcore.memory` for `inputs`, an array for every name it declares."""
+    B, T, H, _ = inputs["q"].shape
+    readout = axis(composition, "readout")
+    outputs = [
+        combine(readout, view)
+        for b in range(B)
+        for h in range(H)
+        for view in views(head(inputs, composition, b, h), composition)
+    ]
+    return anp.transpose(anp.reshape(anp.stack(outputs), (B, H, T, -1)), (0, 2, 1, 3))
+
+
+def oracle_gradients(inputs: Inputs, composition: Composition, dy: Array) -> dict[str, Array]:
+    """Gradient of <dy, y> with respect to every input."""
+    objective = lambda variables: anp.sum(oracle(variables, composition) * dy)  # noqa: E731
+    return dict(autograd.grad(objective)(dict(inputs)))
+
+
+def selection_gap(inputs: Inputs, composition: Composition) -> float:
+    """How far a top-k selection is from a tie: the least gap between a taken and a left logit."""
+    top_k = axis(composition, "readout")["top_k"]
+    B, _, H, _ = inputs["q"].shape
+    gaps = [np.inf]
+    for b, h in np.ndindex(B, H):
+        for view in views(head(inputs, composition, b, h), composition):
+            ranked = sorted(logits(view)[:-1], reverse=True)
+            if len(ranked) > top_k:
+                gaps.append(ranked[top_k - 1] - ranked[top_k])
+    return float(min(gaps))
+
+
+def head(inputs: Inputs, composition: Composition, b: int, h: int) -> Head:
+    """One head of one row taken out of the inputs."""
+    T = inputs["q"].shape[1]
+    tokens = [{name: pick(inputs[name], b, t, h) for name in inputs} for t in range(T)]
+    lengths = segment_lengths(axis(composition, "segmentation"), T, b)
+    return Head(tokens, lengths, inputs["k"].shape[-1], inputs["v"].shape[-1])
+
+
+def pick(array: Any, b: int, t: int, h: int) -> Any:
+    """The entry of one token: a parameter (H,) is the same for all of them."""
+    return array[h] if array.ndim == 1 else array[b, t, h]
+
+
+def views(head: Head, composition: Composition) -> Iterator[View]:
+    """What each token of a head sees, in order."""
+    rule = axis(composition, "recurrence")
+    cached: list[Memory] = []
+    cached_contexts: list[Any] = []
+    position = 0
+    for length in head.lengths:
+        online = empty(head.key_width, head.value_width)
+        if composition["start"] == "checkpoint" and cached:
+            online = cached[-1]
+        keys: list[Any] = []
+        for token in head.tokens[position : position + length]:
+            online = write(rule, online, token)
+            keys.append(feature(rule, token["k"]))
+            context = sum(keys[1:], keys[0]) / len(keys)
+            yield View(
+                rule, [*cached, online], [*cached_contexts, context], token["q"], token.get("u")
+            )
+        cached.append(online)
+        cached_contexts.append(context)
+        position += length
