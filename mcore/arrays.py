@@ -1,7 +1,8 @@
-"""Arrays at the boundary: which library owns them, and whether their shapes are the declared ones.
+"""Arrays at the boundary: which library owns them, and whether shapes are the declared ones.
 
-A declaration is a string of axis names, one per dimension, in the letters that mcore uses everywhere:
-B batch, T tokens, S segments, H heads, D model width, K key, V value, P numbers in one head's state.
+A declaration is a string of axis names, one per dimension, in the letters that are used everywhere:
+B batch, T tokens, S segments, H heads, D model width, K key width, V value width, P numbers in one
+head's state.
 """
 
 import sys
@@ -12,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mcore.errors import ShapeError
+from mcore.errors import InputError, ShapeError
 
 Array = NDArray[Any]
 
@@ -24,25 +25,42 @@ def namespace(x: Array) -> ModuleType:
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
-def as_array(x: object, dtype: str, xp: ModuleType) -> Array:
+def as_array(name: str, x: object, dtype: str, xp: ModuleType) -> Array:
     """`x` as an array of library `xp` and of `dtype`, without a copy where it already is one.
 
-    Anything that speaks DLPack (torch, jax, cupy) is taken over; lists and scalars are converted.
+    Anything that speaks DLPack (torch, jax, cupy) is taken over; lists and scalars are converted;
+    integers and bfloat16 are widened.
+
+    Raises:
+        InputError: text, complex numbers, objects.
     """
     if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack__") and hasattr(xp, "from_dlpack"):
         x = xp.from_dlpack(x)
-    return cast(Array, xp.asarray(x, dtype=dtype))
+    try:
+        array = xp.asarray(x)
+    except ValueError as error:
+        raise InputError(f"{name}: is not an array: {error}") from None
+    if array.dtype.kind not in "fiub" and array.dtype.name not in _SMALL_FLOATS:
+        raise InputError(f"{name}: holds {array.dtype}; real numbers would do")
+    return cast(Array, xp.asarray(array, dtype=dtype))
 
 
-def check_names(inputs: Mapping[str, object], declared: Mapping[str, str]) -> None:
-    """Raise ShapeError unless `inputs` has exactly the declared names."""
+_SMALL_FLOATS = ("bfloat16",)
+"""Types of `ml_dtypes`, which NumPy does not count as floating point."""
+
+
+def check_names(inputs: object, declared: Mapping[str, str]) -> None:
+    """Raise InputError unless `inputs` is a mapping with exactly the declared names."""
+    wanted = ", ".join(f"{name} ({axes})" for name, axes in declared.items())
+    if not isinstance(inputs, Mapping):
+        raise InputError(f"inputs: a {type(inputs).__name__}; a dict with {wanted} would do")
     missing = [name for name in declared if name not in inputs]
     extra = [name for name in inputs if name not in declared]
-    wanted = ", ".join(f"{name} ({axes})" for name, axes in declared.items())
     if missing:
-        raise ShapeError(f"inputs: {', '.join(missing)} missing; this composition needs {wanted}")
+        raise InputError(f"inputs: {', '.join(missing)} missing; this composition needs {wanted}")
     if extra:
-        raise ShapeError(f"inputs: {', '.join(extra)} not used; this composition needs {wanted}")
+        names = ", ".join(map(str, extra))
+        raise InputError(f"inputs: {names} not used; this composition needs {wanted}")
 
 
 def infer_dims(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcore.arrays import Array
+from mcore.errors import InputError, ShapeError
 from mcore.segments import Progress, Segments
 
 
@@ -20,6 +21,7 @@ class MemoryState:
         position: (B,) tokens seen.
         length: (B,) tokens of the open segment seen; 0 at a border.
         count: (B,) checkpoints held.
+        origin: the composition it belongs to, in words.
     """
 
     online: Array
@@ -29,6 +31,7 @@ class MemoryState:
     position: Array
     length: Array
     count: Array
+    origin: str
 
     @property
     def progress(self) -> Progress:
@@ -39,6 +42,28 @@ class MemoryState:
     def nbytes(self) -> int:
         """Size of the floating-point arrays."""
         return sum(a.nbytes for a in (self.online, self.checkpoints, self.contexts, self.keys))
+
+
+def check_state(state: object, like: MemoryState, what: str) -> None:
+    """Raise InputError unless `state` belongs to a memory whose empty state is `like`."""
+    if not isinstance(state, MemoryState):
+        kind = type(state).__name__
+        raise InputError(f"{what}: a {kind}; a state that step or forward returned would do")
+    if state.origin != like.origin:
+        raise InputError(f"{what}: is of a {state.origin} memory, this one is {like.origin}")
+    for name in ("online", "checkpoints", "contexts", "keys"):
+        ours, theirs = getattr(like, name), getattr(state, name)
+        if _rigid(name, ours) != _rigid(name, theirs):
+            raise ShapeError(
+                f"{what}.{name}: {theirs.dtype} {theirs.shape}, the inputs ask for "
+                f"{ours.dtype} {_rigid(name, ours)[1]}"
+            )
+
+
+def _rigid(name: str, x: Array) -> tuple[str, tuple[int, ...]]:
+    """Dtype and shape, without the number of checkpoints, which may be any."""
+    shape = x.shape[:1] + x.shape[2:] if name in ("checkpoints", "contexts") else x.shape
+    return x.dtype.name, shape
 
 
 def join(cached: Array, new: Array, columns: int) -> Array:

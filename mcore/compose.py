@@ -47,7 +47,11 @@ def memory(
     for name, value, allowed in (("start", start, STARTS), ("dtype", str(dtype), DTYPES)):
         if value not in allowed:
             raise SpecError(f"{name}: {value!r} is unknown; {' or '.join(allowed)} would do")
+    if isinstance(backend, str):
+        backend = get_backend(backend)
+    elif not hasattr(backend, "scan"):
+        raise SpecError(f"backend: {backend!r} is neither a name nor a backend; 'numba' would do")
     axes = Axes(
         make_recurrence(recurrence), make_segmentation(segmentation), make_readout(readout), start
     )
-    return Memory(axes, get_backend(backend) if isinstance(backend, str) else backend, dtype)
+    return Memory(axes, backend, dtype)

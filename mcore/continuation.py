@@ -77,6 +77,7 @@ def end_state(saved: MemorySaved) -> MemoryState:
         position=before.position + segments.tokens,
         length=np.where(at_border, 0, length),
         count=(columns >= 0).sum(axis=1),
+        origin=before.origin,
     )
 
 
@@ -114,6 +115,7 @@ def state_gradient(
         position=before.position,
         length=before.length,
         count=before.count,
+        origin=before.origin,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mcore.arrays import Array, as_array, check_names, infer_dims
 from mcore.backend import Backend
-from mcore.cache import MemoryState, join
+from mcore.cache import MemoryState, check_state, join
 from mcore.continuation import MemorySaved, end_backward, state_gradient
 from mcore.errors import InputError, ShapeError, SpecError
 from mcore.reading import Scene, add_gradients, add_optional, answer, answer_backward
@@ -53,6 +53,13 @@ class Memory:
             declared["u"] = "B T H K"
         return declared
 
+    @property
+    def origin(self) -> str:
+        """The composition in words: what a state must have come from to be continued here."""
+        axes = (self.rule, self.segmentation, self.readout)
+        words = [f"{axis.kind}{_options(axis)}" for axis in axes]
+        return " x ".join(words) + f" ({self.start})"
+
     def forward(
         self, inputs: Mapping[str, object], state: MemoryState | None = None
     ) -> tuple[Array, MemorySaved]:
@@ -70,9 +77,10 @@ class Memory:
             InputError: `log_decay` is not finite.
             SpecError: given lengths that do not sum to T; a segmentation that cannot go on.
         """
+        arrays = self._checked(inputs)
         if state is None and isinstance(self.segmentation, Given):
-            _check_total(self.segmentation, inputs)
-        return self._run(inputs, state)
+            _check_total(self.segmentation, arrays)
+        return self._run(arrays, state)
 
     def step(
         self, inputs: Mapping[str, object], state: MemoryState | None = None
@@ -89,7 +97,7 @@ class Memory:
                 f"segmentation: {self.segmentation.kind} cuts depend on the total length, so it "
                 "cannot stream; constant, given or none would do"
             )
-        y, saved = self._run(inputs, state)
+        y, saved = self._run(self._checked(inputs), state)
         return y, saved.end
 
     def backward(
@@ -106,8 +114,12 @@ class Memory:
             A gradient for every entry of `self.inputs`, of the input's shape; and, if `forward`
             was given a state, `"state"`.
         """
+        if not isinstance(saved, MemorySaved) or saved.before.origin != self.origin:
+            raise InputError("saved: is not what a forward of this memory returned")
+        if d_end is not None:
+            check_state(d_end, saved.end, "d_end")
         scene = saved.scene
-        dy = as_array(dy, self.dtype, self.backend.xp)
+        dy = as_array("dy", dy, self.dtype, self.backend.xp)
         if dy.shape != scene.reads.shape:
             raise ShapeError(f"dy: shape {dy.shape}, expected that of y {scene.reads.shape}")
         ended = end_backward(saved, d_end)
@@ -127,16 +139,18 @@ class Memory:
         return grads
 
     def _run(
-        self, inputs: Mapping[str, object], state: MemoryState | None
+        self, arrays: dict[str, Array], state: MemoryState | None
     ) -> tuple[Array, MemorySaved]:
-        arrays = self._checked(inputs)
         dims = dims_of(arrays)
+        empty = self._empty(dims)
+        if state is not None:
+            check_state(state, empty, "state")
         prepared, prepare_saved = self.rule.prepare(arrays)
         progress = state.progress if state is not None else fresh(dims.B)
         segments = cut(self.segmentation, self.start == "checkpoint", dims.T, progress)
         carry = None if state is None else state.online
         scan, scan_saved = self.backend.scan(self.rule, prepared, carry, segments)
-        before = state if state is not None else self._empty(dims, arrays)
+        before = state if state is not None else empty
         checkpoints = join(before.checkpoints, scan.checkpoints, segments.columns)
         scene = Scene(
             self.backend, self.rule, self.readout, prepared, carry, segments,
@@ -151,14 +165,14 @@ class Memory:
     def _checked(self, inputs: Mapping[str, object]) -> dict[str, Array]:
         check_names(inputs, self.inputs)
         xp = self.backend.xp
-        arrays = {name: as_array(inputs[name], self.dtype, xp) for name in self.inputs}
+        arrays = {name: as_array(name, inputs[name], self.dtype, xp) for name in self.inputs}
         infer_dims(arrays, self.inputs, {})
         decay = arrays.get("log_decay")
         if decay is not None and not np.isfinite(decay).all():
             raise InputError("log_decay: has -inf or NaN; any finite value would do, e.g. -40")
         return arrays
 
-    def _empty(self, dims: Dims, inputs: Mapping[str, Array]) -> MemoryState:
+    def _empty(self, dims: Dims) -> MemoryState:
         size = int(np.prod(self.rule.state_shape(dims)))
         width = dims.K if self.readout.router is not None else 0
         rows, heads, dtype = dims.B, dims.H, self.dtype
@@ -168,12 +182,18 @@ class Memory:
             xp.zeros((rows, 0, heads, size), dtype),
             xp.zeros((rows, 0, heads, width), dtype),
             xp.zeros((rows, heads, width), dtype),
-            counts.position, counts.length, counts.count,
+            counts.position, counts.length, counts.count, self.origin,
         )  # fmt: skip
 
 
-def _check_total(given: Given, inputs: Mapping[str, object]) -> None:
-    rows, tokens = getattr(inputs.get("v"), "shape", (0, 0))[:2]
+def _options(axis: object) -> str:
+    options = vars(axis)
+    return f" {options}" if options else ""
+
+
+def _check_total(given: Given, inputs: Mapping[str, Array]) -> None:
+    rows, tokens = inputs["v"].shape[:2]
+    given.check_rows(rows)
     for row in range(rows):
         if given.total(row) != tokens:
             raise SpecError(

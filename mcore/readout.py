@@ -6,7 +6,7 @@ t may read; what differs is where the gates g come from (Behrouz et al. 2026, se
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -113,7 +113,7 @@ class MovingAverage(Readout):
     """
 
     kind: ClassVar[str] = "moving_average"
-    weights: str = "uniform"
+    weights: Literal["uniform", "ema"] = "uniform"
     rate: float = 0.5
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ are the dial between a recurrent network (one segment) and attention (one token 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar
 
 from mcore.errors import SpecError
@@ -18,6 +19,14 @@ class Segmentation(ABC):
     kind: ClassVar[str]
     streams: ClassVar[bool] = True
     """Whether the borders before a position are known without the total length."""
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether rows of a batch are told apart, so that a batch cannot be split."""
+        return False
+
+    def check_rows(self, rows: int) -> None:  # noqa: B027  # most can cut any batch
+        """Raise SpecError if a batch of `rows` rows cannot be cut."""
 
     @abstractmethod
     def borders(self, row: int, begin: int, end: int) -> list[int]:
@@ -84,44 +93,62 @@ class Given(Segmentation):
     """Lengths that the caller lists: one list for all rows, or one list per row of the batch."""
 
     kind: ClassVar[str] = "given"
-    lengths: tuple[tuple[int, ...], ...] = ((1,),)
+    lengths: tuple[tuple[int, ...], ...]
+    shared: bool
 
     @classmethod
     def of(cls, lengths: Sequence[int] | Sequence[Sequence[int]]) -> "Given":
         """From a list of lengths, or a list of such lists (one per row)."""
-        rows = [[n] if isinstance(n, int) else list(n) for n in lengths]
-        shared = all(isinstance(n, int) for n in lengths)
-        table = [[row[0] for row in rows]] if shared else rows
-        if not table or any(not row or min(row) < 1 for row in table):
+        table = _table(lengths)
+        if table is None:
+            raise SpecError(
+                f"segmentation.lengths: {lengths!r} will not do; a list of whole numbers for all "
+                "rows, e.g. [32, 4, 1], or one such list per row would"
+            )
+        if any(n < 1 for row in table for n in row):
             raise SpecError("segmentation.lengths: every length must be 1 or more, e.g. [32, 4, 1]")
-        return cls(tuple(tuple(row) for row in table))
+        return cls(table, shared=isinstance(lengths[0], int))
+
+    @property
+    def names_rows(self) -> bool:
+        """If there is a list per row."""
+        return not self.shared
 
     def total(self, row: int) -> int:
         """Number of tokens that the lengths of a row cover."""
         return sum(self._row(row))
 
+    def check_rows(self, rows: int) -> None:
+        """Raise SpecError unless there is a list for every row."""
+        if not self.shared and len(self.lengths) != rows:
+            raise SpecError(
+                f"segmentation.lengths: {len(self.lengths)} lists for {rows} rows; one list for "
+                "all rows, or one per row would do"
+            )
+
     def borders(self, row: int, begin: int, end: int) -> list[int]:
         """Partial sums of the row's lengths."""
-        found, position = [], 0
-        for length in self._row(row):
-            position += length
-            if begin < position <= end:
-                found.append(position)
-        if end > position:
+        ends = [int(n) for n in accumulate(self._row(row))]
+        if end > ends[-1]:
             raise SpecError(
-                f"segmentation.lengths: they sum to {position}, but row {row} has {end} tokens"
+                f"segmentation.lengths: they sum to {ends[-1]}, but row {row} has {end} tokens"
             )
-        return found
+        return [border for border in ends if begin < border <= end]
 
     def _row(self, row: int) -> tuple[int, ...]:
-        if len(self.lengths) == 1:
-            return self.lengths[0]
-        if row >= len(self.lengths):
-            raise SpecError(
-                f"segmentation.lengths: {len(self.lengths)} rows are given, the batch has more; "
-                "one list for all rows, or one per row would do"
-            )
-        return self.lengths[row]
+        return self.lengths[0 if self.shared else row]
+
+
+def _table(lengths: object) -> tuple[tuple[int, ...], ...] | None:
+    """A tuple of rows, or None if it is neither a list of whole numbers nor a list of such."""
+    if not isinstance(lengths, list | tuple) or not lengths:
+        return None
+    rows = [lengths] if type(lengths[0]) is int else lengths
+    if not all(isinstance(row, list | tuple) and row for row in rows):
+        return None
+    if not all(type(n) is int for row in rows for n in row):
+        return None
+    return tuple(tuple(row) for row in rows)
 
 
 SEGMENTATIONS: dict[str, type[Segmentation]] = {

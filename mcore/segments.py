@@ -114,6 +114,7 @@ def cut(segmentation: Segmentation, carries: bool, tokens: int, progress: Progre
         tokens: T.
         progress: how far the rows have come.
     """
+    segmentation.check_rows(len(progress.position))
     rows = [
         [border - begin for border in segmentation.borders(row, begin, begin + tokens)]
         for row, begin in enumerate(progress.position.tolist())

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "arrays"),
+    ("errors", "arrays", "threads"),
     ("snapshot", "router", "segmentation", "segments", "readout", "recurrence", "cache"),
     ("backend",),
     ("layers", "reading", "continuation", "memory", "axes", "compose"),

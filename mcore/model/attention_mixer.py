@@ -44,6 +44,11 @@ class AttentionMixer:
         widths = {"q": self.sizes.key, "k": self.sizes.key, "v": self.sizes.value}
         return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
 
+    @property
+    def names_rows(self) -> bool:
+        """No."""
+        return False
+
     def shapes(self) -> Shapes:
         """The projection's and `out.weight` (H V, D)."""
         inner = self.sizes.heads * self.sizes.value

@@ -23,6 +23,11 @@ class Mlp:
     hidden: int
     out_gain: float
 
+    @property
+    def names_rows(self) -> bool:
+        """No."""
+        return False
+
     def shapes(self) -> Shapes:
         """`gate.weight`, `up.weight` (D, hidden) and `down.weight` (hidden, D)."""
         wide, narrow = (self.width, self.hidden), (self.hidden, self.width)
@@ -61,6 +66,11 @@ class Residual:
 
     part: Part
     width: int
+
+    @property
+    def names_rows(self) -> bool:
+        """If the part does."""
+        return self.part.names_rows
 
     def shapes(self) -> Shapes:
         """`pre.weight` (D,), the norm before the part, and the part's."""

@@ -3,7 +3,7 @@
 y = (rms_norm(memory(q, k, v, ...)) * silu(x W_g)) W_o
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,11 @@ class MemoryMixer:
         widths = {name: self._width(name) for name in features}
         return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
 
+    @property
+    def names_rows(self) -> bool:
+        """If the segmentation lists the cuts of each row."""
+        return self.memory.segmentation.names_rows
+
     def shapes(self) -> Shapes:
         """The projection's, `norm.weight` (V,) and `out.weight` (H V, D)."""
         inner = self.sizes.heads * self.sizes.value
@@ -69,7 +74,7 @@ class MemoryMixer:
         """y (B, T, D)."""
         inputs, project_saved = self.projection.forward(params, x, state)
         gate = inputs.pop("z", None)
-        h, memory_saved = self.memory.forward(inputs, _load(state))
+        h, memory_saved = self.memory.forward(inputs, self._load(state))
         norm_saved: Any
         if gate is None:
             h, norm_saved = rms_norm(h, params["norm.weight"])
@@ -98,7 +103,7 @@ class MemoryMixer:
     def end(self, saved: Any) -> State:
         """Convolution tail and memory state."""
         state = saved[1].end
-        arrays = {field.name: getattr(state, field.name) for field in fields(MemoryState)}
+        arrays = {name: x for name, x in vars(state).items() if name != "origin"}
         return {**self.projection.end(saved[0]), **prefixed("memory", arrays)}
 
     def flops(self, tokens: int) -> float:
@@ -121,7 +126,6 @@ class MemoryMixer:
             return self.sizes.value
         return self.sizes.key if name in ("q", "k", "u") else 1
 
-
-def _load(state: State) -> MemoryState | None:
-    arrays = scoped(state, "memory")
-    return MemoryState(**arrays) if arrays else None
+    def _load(self, state: State) -> MemoryState | None:
+        arrays = scoped(state, "memory")
+        return MemoryState(**arrays, origin=self.memory.origin) if arrays else None

@@ -20,6 +20,8 @@ from mcore.layers.loss import Loss, head_loss, head_loss_backward
 from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.block import Residual
 from mcore.model.part import Params, Shapes, State, merged, prefixed, scoped
+from mcore.model.shards import Shards, add_up, gather_losses, split
+from mcore.threads import Workers, blas_threads
 
 if TYPE_CHECKING:
     from mcore.session import Session
@@ -44,6 +46,11 @@ class Layout(NamedTuple):
     width: int
     vocab: int
     tied: bool
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether a part tells the rows of a batch apart."""
+        return any(part.names_rows for part in self.parts.values())
 
     def shapes(self) -> Shapes:
         """Shapes of all parameters."""
@@ -72,10 +79,13 @@ class Model:
         layout: its parts.
         params: dotted name -> array; an optimizer may write into the arrays.
         backend: what runs the fused operations.
+        workers: threads that share the rows of a batch in `loss` and its backward. Sums over rows
+            are formed per thread, so results are bit-identical for the same number of threads.
     """
 
     def __init__(self, spec: "Spec", layout: Layout, params: Params, backend: Backend) -> None:
         self.spec, self.layout, self.params, self.backend = spec, layout, params, backend
+        self.workers = Workers(1 if layout.names_rows else backend.threads)
 
     @property
     def vocab(self) -> int:
@@ -89,14 +99,16 @@ class Model:
 
     def forward(self, tokens: Array) -> tuple[Array, Any]:
         """Logits (B, T, vocab) of tokens (B, T), and what `backward` needs."""
-        hidden, saved = self._hidden(tokens, {})
-        logits, head = linear(hidden, self._head)
+        with blas_threads(self.backend.threads):
+            hidden, saved = self._hidden(tokens, {})
+            logits, head = linear(hidden, self._head)
         return logits, (saved, head)
 
     def backward(self, saved: Any, dlogits: Array) -> Params:
         """Gradients with the keys of `params`, given those of the logits."""
-        d_hidden, d_head = linear_backward(saved[1], dlogits)
-        return self._hidden_backward(saved[0], d_hidden, d_head)
+        with blas_threads(self.backend.threads):
+            d_hidden, d_head = linear_backward(saved[1], dlogits)
+            return self._hidden_backward(saved[0], d_hidden, d_head)
 
     def loss(self, tokens: Array, labels: Array) -> tuple[Loss, Any]:
         """Mean cross-entropy in nats over the labels (B, T) that are not -1.
@@ -107,23 +119,29 @@ class Model:
             raise ShapeError(
                 f"labels: shape {labels.shape}, expected that of tokens {tokens.shape}"
             )
-        hidden, saved = self._hidden(tokens, {})
-        loss, head = head_loss(hidden, self._head, labels)
-        return loss, (saved, head)
+        if self.workers.count == 1 or len(tokens) < self.workers.count:
+            with blas_threads(self.backend.threads):
+                return self._loss((tokens, labels))
+        shards = split(self.workers.count, tokens, labels)
+        return gather_losses(self.workers.map(self._loss, shards))
 
     def loss_backward(self, saved: Any) -> Params:
         """Gradients of `Loss.value` with the keys of `params`."""
-        d_hidden, d_head = head_loss_backward(saved[1])
-        return self._hidden_backward(saved[0], d_hidden, d_head)
+        if not isinstance(saved, Shards):
+            with blas_threads(self.backend.threads):
+                return self._loss_backward((saved, 1.0))
+        return add_up(self.workers.map(self._loss_backward, saved.parts))
 
     def step(self, tokens: Array, state: State | None = None) -> tuple[Array, State]:
         """Logits of the next tokens (B, T) of a stream, and the state to go on from."""
-        hidden, saved = self._hidden(tokens, state or {})
+        with blas_threads(self.backend.threads):
+            hidden, saved = self._hidden(tokens, state or {})
+            logits, _ = linear(hidden, self._head)
         ends = [
             prefixed(name, part.end(kept))
             for (name, part), kept in zip(self.layout.parts.items(), saved[1], strict=True)
         ]
-        return linear(hidden, self._head)[0], merged(ends)
+        return logits, merged(ends)
 
     def session(self) -> "Session":
         """A stream that has not begun."""
@@ -142,6 +160,17 @@ class Model:
         """Size of what one stream carries after `tokens` tokens."""
         itemsize = self.params[EMBEDDING].itemsize
         return sum(part.state_bytes(tokens, itemsize) for part in self.layout.parts.values())
+
+    def _loss(self, shard: tuple[Array, Array]) -> tuple[Loss, Any]:
+        tokens, labels = shard
+        hidden, saved = self._hidden(tokens, {})
+        loss, head = head_loss(hidden, self._head, labels)
+        return loss, (saved, head)
+
+    def _loss_backward(self, shard: tuple[Any, float]) -> Params:
+        (saved, head), weight = shard
+        d_hidden, d_head = head_loss_backward(head, weight)
+        return self._hidden_backward(saved, d_hidden, d_head)
 
     @property
     def _head(self) -> Array:

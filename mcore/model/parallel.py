@@ -15,6 +15,11 @@ class Parallel:
 
     parts: dict[str, Part]
 
+    @property
+    def names_rows(self) -> bool:
+        """If one of the parts does."""
+        return any(part.names_rows for part in self.parts.values())
+
     def shapes(self) -> Shapes:
         """Each part's below its name."""
         return merged(prefixed(name, part.shapes()) for name, part in self.parts.items())

@@ -23,6 +23,10 @@ Shapes = dict[str, tuple[int, ...]]
 class Part(Protocol):
     """A piece of the network: tokens (B, T, D) in, tokens (B, T, D) out."""
 
+    @property
+    def names_rows(self) -> bool:
+        """Whether it tells the rows of a batch apart."""
+
     def shapes(self) -> Shapes:
         """Shapes of the parameters."""
 

@@ -11,7 +11,10 @@ from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 
 class Delta(MatrixMemory):
-    """Delta rule without decay; `beta` (B, T, H)."""
+    """Replace what a key recalls: write the error of the value.
+
+    `beta` (B, T, H).
+    """
 
     kind: ClassVar[str] = "delta"
     corrects: ClassVar[bool] = True

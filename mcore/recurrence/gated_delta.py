@@ -17,7 +17,10 @@ from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 
 class GatedDelta(MatrixMemory):
-    """Delta rule with decay; `log_decay`, `beta` (B, T, H)."""
+    """Replace what a key recalls, in a memory that decays by a rate computed from each token.
+
+    `log_decay`, `beta` (B, T, H).
+    """
 
     kind: ClassVar[str] = "gated_delta"
     corrects: ClassVar[bool] = True

@@ -15,7 +15,10 @@ from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 
 class GatedLinear(MatrixMemory):
-    """Decayed additive memory; `log_decay` (B, T, H) is at most 0."""
+    """Add k v^T to a memory that decays by a rate computed from each token (Mamba-2).
+
+    `log_decay` (B, T, H) is at most 0.
+    """
 
     kind: ClassVar[str] = "gated_linear"
 

@@ -7,8 +7,8 @@
 The normaliser z is one more column of the state: the values are extended by a constant 1.
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
 
 from mcore.arrays import Array, namespace
 from mcore.errors import SpecError
@@ -18,12 +18,12 @@ from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 EPS = 1e-6
 """Added to the normaliser of a read."""
 
-FEATURE_MAPS = ("identity", "elu1")
+FeatureMap = Literal["identity", "elu1"]
 
 
 @dataclass(frozen=True)
 class Linear(MatrixMemory):
-    """Additive memory.
+    """Add k v^T, forget nothing: linear attention.
 
     Attributes:
         feature_map: phi; `identity`, or `elu1`: `elu(x) + 1`, which is positive.
@@ -31,12 +31,17 @@ class Linear(MatrixMemory):
     """
 
     kind: ClassVar[str] = "linear"
-    feature_map: str = "identity"
-    normalize: bool = False
+    feature_map: FeatureMap = field(
+        default="identity",
+        metadata={"description": "What keys and queries pass through; elu1 is elu(x) + 1."},
+    )
+    normalize: bool = field(
+        default=False, metadata={"description": "Divide each read by the keys summed up so far."}
+    )
 
     def __post_init__(self) -> None:
-        if self.feature_map not in FEATURE_MAPS:
-            allowed = " or ".join(FEATURE_MAPS)
+        if self.feature_map not in get_args(FeatureMap):
+            allowed = " or ".join(get_args(FeatureMap))
             raise SpecError(
                 f"recurrence.feature_map: {self.feature_map!r} is unknown; {allowed} would do"
             )

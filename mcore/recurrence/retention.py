@@ -13,7 +13,10 @@ from mcore.recurrence.gated_linear import GatedLinear
 
 
 class Retention(GatedLinear):
-    """Gated linear memory whose decay is a parameter `log_decay` (H,)."""
+    """Add k v^T to a memory that decays at a fixed rate per head (RetNet).
+
+    The decay is a parameter `log_decay` (H,).
+    """
 
     kind: ClassVar[str] = "retention"
 

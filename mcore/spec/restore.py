@@ -6,7 +6,7 @@ from mcore.errors import SnapshotError
 from mcore.model import Model
 from mcore.snapshot import Snapshot, copy_into, read_snapshot
 from mcore.spec.compile import compile
-from mcore.spec.load import load_spec
+from mcore.spec.load import parse_spec
 
 NAMES = ("best.safetensors", "last.safetensors", "previous.safetensors")
 """Snapshots of a run folder, in the order in which they are tried."""
@@ -18,10 +18,8 @@ def restore(path: str | Path) -> Model:
     Raises:
         SnapshotError: nothing is there, or nothing that can be read.
     """
-    import yaml
-
     snapshot = _read(Path(path))
-    model = compile(load_spec(yaml.safe_load(snapshot.spec)))
+    model = compile(parse_spec(snapshot.spec, str(path)))
     copy_into(model.params, snapshot.params)
     return model
 

@@ -1,0 +1,44 @@
+"""The verbs of `mcore`, put together. What a verb needs is imported when it runs."""
+
+from typing import Annotated
+
+import typer
+from mcore.cli.train import train
+
+from mcore.cli.backends import backends
+from mcore.cli.plan import plan
+from mcore.cli.spec import spec_app
+
+app = typer.Typer(
+    help="Train and study recurrent networks that cache their memory.\n\n"
+    "A YAML spec says what to build; `mcore spec check` says what is wrong with it, `mcore plan` "
+    "what it costs, and `mcore train` trains it.\n\n"
+    "Example: mcore train specs/mqar.yaml --set train.steps=200",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mcore import __version__
+
+        typer.echo(f"mcore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+
+
+app.command("train")(train)
+app.command("plan")(plan)
+app.add_typer(spec_app, name="spec")
+app.command("backends")(backends)

@@ -1,0 +1,80 @@
+"""The whole spec, and what its sections demand of each other."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mcore.spec.schema.backend import BackendSpec
+from mcore.spec.schema.base import Finding, KeyPath, Section, Shorthand, refuse
+from mcore.spec.schema.data import DataSpec, MqarSpec
+from mcore.spec.schema.memory import MemorySpec, memory_findings
+from mcore.spec.schema.model import ModelSpec
+from mcore.spec.schema.train import TrainSpec
+
+_VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_+-]*$", max_length=40)]
+
+
+class Spec(Section):
+    """A model, what it is trained on, and how. Every section may be left out."""
+
+    model: ModelSpec = Field(default=ModelSpec(), description="The network around the memories.")
+    memory: MemorySpec = Field(default=MemorySpec(), description="What the memories are made of.")
+    data: DataSpec = Field(default=MqarSpec(), description="What the model is trained on.")
+    train: TrainSpec = Field(default=TrainSpec(), description="How the parameters are found.")
+    backend: Annotated[BackendSpec, Shorthand("kind")] = Field(
+        default=BackendSpec(), description="Who executes the operations."
+    )
+    dtype: Literal["float32", "float64"] = Field(
+        default="float32", description="Type of all numbers."
+    )
+    compare: Annotated[dict[_VariantName, dict[str, Any]], Field(max_length=64)] = Field(
+        default={},
+        description="Variants to train as well: name -> {dotted path: value}, as in --set.",
+    )
+
+    def memories(self) -> tuple[MemorySpec | None, ...]:
+        """The memory of each block, overrides applied; None for a block of pure attention."""
+        return tuple(
+            None
+            if block.mixer == "attention"
+            else block.memory.over(self.memory)
+            if block.memory
+            else self.memory
+            for block in self.model.resolved_blocks()
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        found = _length_findings(self, self.memory, ("memory",))
+        for index, block in enumerate(self.model.blocks or ()):
+            if block.memory is not None:
+                path = ("model", "blocks", index, "memory")
+                memory = block.memory.over(self.memory)
+                found += [_in_block(finding, path) for finding in memory_findings(memory)]
+                if block.memory.segmentation is not None:
+                    found += _length_findings(self, memory, path)
+        refuse(found)
+        return self
+
+
+def _in_block(finding: Finding, path: KeyPath) -> Finding:
+    """What stands in a block may contradict the block or the memory section."""
+    inside = finding.below(path)
+    section = tuple(("memory", *other) for other in finding.needs)
+    return inside._replace(needs=(*inside.needs, *section, ("memory", *finding.path)))
+
+
+def _length_findings(spec: Spec, memory: MemorySpec, path: KeyPath) -> list[Finding]:
+    if memory.segmentation.kind != "given":
+        return []
+    rows, length, batch = memory.segmentation.rows, spec.data.length, spec.train.batch
+    path = (*path, "segmentation", "lengths")
+    found = []
+    if len(rows) not in (1, batch):
+        message = f"lists {len(rows)} rows, and train.batch is {batch}; give one list, or {batch}"
+        found.append(Finding(path, message, (("train", "batch"),)))
+    wrong = next((row for row in rows if sum(row) != length), None)
+    if wrong is not None:
+        message = f"sum to {sum(wrong)}, and data.length is {length}; make them equal"
+        found.append(Finding(path, message, (("data", "length"),)))
+    return found
