@@ -1,0 +1,59 @@
+"""How well a model does on held-out batches."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mcore.data import Batch
+from mcore.errors import NonFiniteError
+from mcore.training.protocols import Trainable
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Averages over all labels.
+
+    Attributes:
+        loss: mean nats a label.
+        metric: name of `value`.
+        value: `accuracy` is the share of labels ranked first, `bits_per_byte` is loss / ln 2.
+    """
+
+    loss: float
+    metric: str
+    value: float
+
+    def better_than(self, best: float | None) -> bool:
+        """Whether this is the best value so far; ties go to the earlier one."""
+        if best is None:
+            return True
+        return self.value > best if self.metric == "accuracy" else self.value < best
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def evaluate(model: Trainable, batches: Iterable[Batch], metric: str, step: int) -> Evaluation:
+    """Average of a model's losses over batches, every label counting alike.
+
+    Raises: NonFiniteError, naming the step, when a loss is NaN or infinite.
+    """
+    nats, count, correct = 0.0, 0, 0
+    for batch in batches:
+        with np.errstate(all="ignore"):
+            part, _ = model.loss(batch.tokens, batch.labels)
+        if not np.isfinite(part.value):
+            raise NonFiniteError(f"after step {step}: the held-out loss is {part.value}")
+        nats += part.value * part.count
+        count += part.count
+        correct += part.correct
+    return score(nats / count, correct / count, metric)
+
+
+def score(loss: float, accuracy: float, metric: str) -> Evaluation:
+    """The evaluation with these averages."""
+    return Evaluation(loss, metric, accuracy if metric == "accuracy" else loss / math.log(2.0))

@@ -1,0 +1,47 @@
+"""What training needs of a model, and of whoever makes it."""
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcore.arrays import Array
+from mcore.spec.schema import Spec
+
+
+class Loss(Protocol):
+    """Mean nats per labelled token, number of labels, and how many were ranked first."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def correct(self) -> int: ...
+
+
+class Trainable(Protocol):
+    """A model whose parameters can be found by gradient descent."""
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """Parameters by dotted name; the optimizer writes into these arrays."""
+
+    @property
+    def no_decay(self) -> AbstractSet[str]:
+        """Names that weight decay leaves alone."""
+
+    def loss(self, tokens: NDArray[np.int64], labels: NDArray[np.int64], /) -> tuple[Loss, Any]:
+        """Loss over the labels (B, T) that are not -1, and what its gradient needs."""
+
+    def loss_backward(self, saved: Any, /) -> Mapping[str, Array]:
+        """Gradient of the loss's value, by the names of `params`."""
+
+    def state_bytes(self, T: int, /) -> int:
+        """Bytes that one stream of T tokens keeps."""
+
+
+Compile = Callable[[Spec], Trainable]
+"""Makes a fresh model from a spec: `mcore.compile`."""

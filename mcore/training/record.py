@@ -1,0 +1,51 @@
+"""run.json: what a run was made with, to know later what it can be compared to."""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from mcore.data import Task
+from mcore.errors import DataError
+from mcore.spec.schema import Spec
+
+_PACKAGES = ("mcore", "numpy", "numba")
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def describe_run(spec: Spec, task: Task) -> dict[str, Any]:
+    """Seed, data, versions, machine, threads and command line."""
+    return {
+        "seed": spec.train.seed,
+        "data": task.description,
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+        "platform": platform.platform(),
+        "threads": {
+            "spec": spec.backend.threads,
+            "cores": os.cpu_count(),
+            "environment": {name: os.environ[name] for name in _THREADS if name in os.environ},
+        },
+        "command": sys.argv,
+    }
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when the run began and may change the last bits of its numbers.
+
+    Raises: DataError when the data are not the same.
+    """
+    if then["data"] != now["data"]:
+        message = f"the data differ from when the run began: {then['data']} then, {now['data']} now"
+        raise DataError(f"{message}; put the files back, or begin a new run")
+    keys = ("versions", "platform", "threads")
+    changed = [key for key in keys if then.get(key) != now[key]]
+    return [f"{key} differ from when the run began: {then.get(key)} then" for key in changed]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
