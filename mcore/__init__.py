@@ -12,7 +12,6 @@ and checkpoints are kept; a readout says how much each checkpoint counts.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcore.compose import memory
 from mcore.errors import (
     BackendError,
     DataError,
@@ -23,12 +22,13 @@ from mcore.errors import (
     SnapshotError,
     SpecError,
 )
-from mcore.memory import Memory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mcore.backend import BackendReport
+    from mcore.compose import memory
+    from mcore.memory_layer import Memory
     from mcore.model import Model
     from mcore.session import Session
     from mcore.spec import Spec
@@ -59,7 +59,14 @@ __all__ = [
     "train",
 ]
 
-_LAZY = {"Model": "mcore.model", "Session": "mcore.session", "Spec": "mcore.spec"}
+_LAZY = {
+    "Memory": "mcore.memory_layer",
+    "Model": "mcore.model",
+    "Session": "mcore.session",
+    "Spec": "mcore.spec",
+    "memory": "mcore.compose",
+}
+"""Names that bring NumPy or more with them: loaded on first use, so that `mcore --help` is quick."""
 
 
 def load_spec(source: "str | Path | Mapping[str, Any]", overrides: Sequence[str] = ()) -> "Spec":

@@ -3,7 +3,7 @@
 from mcore.axes import Choice, make_readout, make_recurrence, make_segmentation
 from mcore.backend import Backend, get_backend
 from mcore.errors import SpecError
-from mcore.memory import Axes, Memory
+from mcore.memory_layer import Axes, Memory
 from mcore.readout import Readout
 from mcore.recurrence import Recurrence
 from mcore.segmentation import Segmentation

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mcore.data import Text, compression_table, make_task
 from mcore.data.files import Piece, limited, named_files, split, standard_library
+from mcore.data.mapped import mapped
 from mcore.data.text import open_text
 from mcore.errors import DataError
 
@@ -117,9 +118,7 @@ def test_every_held_out_byte_is_scored_once(data: st.DataObject) -> None:
     assert bytes(contexts.tolist()) == b"".join(document[:-1] for document in documents)
 
 
-def test_training_windows_are_pieces_of_the_joined_files(
-    corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_windows_are_pieces_of_the_joined_files(corpus: Path) -> None:
     task = _open(_spec(corpus))
     joined = b"".join(piece.read().tobytes() for piece in task.train)
     batches = [task.train_batch(step) for step in range(40)]
@@ -128,11 +127,20 @@ def test_training_windows_are_pieces_of_the_joined_files(
         for row, following in zip(tokens, labels, strict=True):
             assert bytes([*row, following[-1]]) in joined
             np.testing.assert_array_equal(row[1:], following[:-1])
-    monkeypatch.setattr("mcore.data.text._IN_MEMORY", 0)
-    from_disk = _open(_spec(corpus))
-    for step, batch in enumerate(batches):
-        np.testing.assert_array_equal(batch, from_disk.train_batch(step))
+    again = _open(_spec(corpus))
+    np.testing.assert_array_equal(batches[3], again.train_batch(3))
     assert not np.array_equal(batches[0], _open(_spec(corpus), seed=1).train_batch(0))
+
+
+def test_training_text_is_memory_mapped(corpus: Path, tmp_path: Path) -> None:
+    task = _open(_spec(corpus))
+    several = mapped(task.train)
+    assert isinstance(several, np.memmap)
+    assert several.tobytes() == b"".join(piece.read().tobytes() for piece in task.train)
+    (tmp_path / "one").write_bytes(b"0123456789")
+    one = mapped([Piece(tmp_path / "one", "one", 2, 7)])
+    assert isinstance(one, np.memmap)
+    assert one.tobytes() == b"23456"
 
 
 def test_every_window_is_drawn(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("errors", "arrays", "threads"),
     ("snapshot", "router", "segmentation", "segments", "readout", "recurrence", "cache"),
     ("backend",),
-    ("layers", "reading", "continuation", "memory", "axes", "compose"),
+    ("layers", "reading", "continuation", "memory_layer", "axes", "compose"),
     ("model",),
     ("session", "data", "training", "spec"),
 ]
@@ -71,5 +71,5 @@ def test_layers_are_in_order(path: Path) -> None:
 
 
 def test_the_rule_can_fail() -> None:
-    assert RANK["model"] > RANK["memory"] > RANK["backend"] > RANK["recurrence"]
+    assert RANK["model"] > RANK["memory_layer"] > RANK["backend"] > RANK["recurrence"]
     assert "mcore.backends" in imported(ROOT / "backends" / "numpy_ref" / "__init__.py")[0]

@@ -35,9 +35,6 @@ class Piece:
     def read(self, first: int = 0, count: int = -1) -> NDArray[np.uint8]:
         """`count` bytes from `first` on (all by default).
 
-        Plain reads, not a memory map: as fast here (the page cache holds the file), no open file
-        for each of thousands, and a file that shrinks is an error and not a bus error.
-
         Raises: DataError when the file is gone or shorter than it was.
         """
         count = self.size - first if count < 0 else count

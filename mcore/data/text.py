@@ -14,17 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcore.data.files import Piece, limited, named_files, split, standard_library
+from mcore.data.mapped import mapped
 from mcore.data.task import TRAIN, Batch, group, random_stream
 from mcore.errors import DataError
-
-_IN_MEMORY = 1 << 28
 
 
 @dataclass(frozen=True)
 class Text:
     """Next-byte prediction in windows of `length` tokens.
 
-    Training files of up to 256 MiB together are read once; of more, each window is read from disk.
+    The training files are memory-mapped as one string.
 
     Raises: DataError when the training files are shorter than one window, or nothing is held out.
     """
@@ -36,8 +35,8 @@ class Text:
     seed: int
 
     def __post_init__(self) -> None:
-        if self._ends[-1] <= self.length:
-            message = f"the {len(self.train)} training files hold {self._ends[-1]} bytes"
+        if self._size <= self.length:
+            message = f"the {len(self.train)} training files hold {self._size} bytes"
             raise DataError(f"{message}, fewer than one window of {self.length + 1} (data.length)")
         if not any(piece.size > 1 for piece in self.held_out):
             raise DataError("the held-out files hold nothing to predict; name more files")
@@ -59,15 +58,16 @@ class Text:
         digest = hashlib.sha256(repr(sides).encode("utf-8", "backslashreplace")).hexdigest()[:12]
         held_out = sum(piece.size for piece in self.held_out)
         return (
-            f"text: {self._ends[-1]} bytes in {len(self.train)} files, "
+            f"text: {self._size} bytes in {len(self.train)} files, "
             f"{held_out} held out in {len(self.held_out)} ({digest})"
         )
 
     def train_batch(self, step: int) -> Batch:
         """`batch` windows of length + 1 bytes at random offsets: tokens, and each one's next."""
         rng = random_stream(self.seed, TRAIN, step)
-        starts = rng.integers(0, self._ends[-1] - self.length, self.batch)
-        rows = np.stack([self._window(int(start)) for start in starts]).astype(np.int64)
+        starts = rng.integers(0, self._size - self.length, self.batch)
+        width = self.length + 1
+        rows = np.stack([self._joined[start : start + width] for start in starts]).astype(np.int64)
         return Batch(rows[:, :-1], rows[:, 1:])
 
     def eval_batches(self) -> Iterator[Batch]:
@@ -83,27 +83,12 @@ class Text:
         return (piece.read().tobytes() for piece in self.held_out)
 
     @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum([piece.size for piece in self.train], dtype=np.int64)
+    def _size(self) -> int:
+        return sum(piece.size for piece in self.train)
 
     @cached_property
-    def _joined(self) -> NDArray[np.uint8] | None:
-        if self._ends[-1] > _IN_MEMORY:
-            return None
-        return np.concatenate([piece.read() for piece in self.train])
-
-    def _window(self, start: int) -> NDArray[np.uint8]:
-        """length + 1 bytes of the joined training files."""
-        if self._joined is not None:
-            return self._joined[start : start + self.length + 1]
-        parts, missing = [], self.length + 1
-        index = int(np.searchsorted(self._ends, start, side="right"))
-        offset = start - int(self._ends[index]) + self.train[index].size
-        while missing:
-            count = min(missing, self.train[index].size - offset)
-            parts.append(self.train[index].read(offset, count))
-            missing, index, offset = missing - count, index + 1, 0
-        return np.concatenate(parts)
+    def _joined(self) -> NDArray[np.uint8]:
+        return mapped(self.train)
 
 
 def open_text(

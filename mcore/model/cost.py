@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcore.memory import Memory
+from mcore.memory_layer import Memory
 from mcore.readout import Ssc
 from mcore.recurrence import Dims
 from mcore.segments import Segments, cut, fresh

@@ -15,7 +15,7 @@ from mcore.layers.gated_norm import gated_rms_norm, gated_rms_norm_backward
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
 from mcore.layers.norm import rms_norm, rms_norm_backward
-from mcore.memory import Memory
+from mcore.memory_layer import Memory
 from mcore.model.cost import MemoryCost
 from mcore.model.part import Params, Shapes, State, merged, prefixed, scoped
 from mcore.model.projection import Projection

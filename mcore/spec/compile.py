@@ -10,7 +10,7 @@ import numpy as np
 
 from mcore.backend import Backend, get_backend
 from mcore.compose import memory
-from mcore.memory import Memory
+from mcore.memory_layer import Memory
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.block import Mlp, Residual
 from mcore.model.memory_mixer import MemoryMixer

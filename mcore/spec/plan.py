@@ -125,7 +125,7 @@ def _dial(layout: Layout, tokens: int, itemsize: int) -> list[DialRow]:
 def _turned(mixer: MemoryMixer, tokens: int, segments: int, itemsize: int) -> DialRow:
     from dataclasses import replace
 
-    from mcore.memory import Axes, Memory
+    from mcore.memory_layer import Axes, Memory
 
     old, length = mixer.memory, -(-tokens // segments)
     axes = Axes(old.rule, Constant(length), old.readout, old.start)
