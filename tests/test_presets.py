@@ -1,0 +1,71 @@
+"""The presets: short, explained, valid, and each takes a few steps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mcore
+from mcore.data import make_task
+from mcore.recurrence import RULES
+
+SPECS = sorted((Path(__file__).resolve().parents[1] / "specs").glob("*.yaml"))
+
+
+def test_every_recurrence_has_a_preset() -> None:
+    assert {path.stem for path in SPECS} >= {*RULES, "quickstart", "text"}
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_short_and_explained(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) < 40
+    assert lines[0].startswith("# ")
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_loss_falls_within_a_few_steps(path: Path) -> None:
+    small = ("model.width=32", "model.depth=1", "data.length=64", "backend=reference")
+    shared = [s for s in small if "depth" not in s or "blocks" not in path.read_text()]
+    pairs = [] if "text" in path.stem else ["data.pairs=4"]
+    spec = mcore.load_spec(path, [*shared, *pairs, "model.heads=2", "model.key=4", "compare={}"])
+    model = mcore.compile(spec)
+    batch = make_task(spec.data, 4, 0).train_batch(0)
+    losses = []
+    for _ in range(3):
+        loss, saved = model.loss(batch.tokens, batch.labels)
+        for name, gradient in model.loss_backward(saved).items():
+            model.params[name] -= np.asarray(0.05 * np.sign(gradient), model.params[name].dtype)
+        losses.append(loss.value)
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_plan_counts_the_parameters(path: Path) -> None:
+    spec = mcore.load_spec(path)
+    plan = mcore.plan(spec)
+    assert plan.parameters == sum(x.size for x in mcore.compile(spec).params.values())
+    assert str(plan.tokens) in str(plan)
+
+
+def test_the_plan_shows_the_dial() -> None:
+    plan = mcore.plan(mcore.load_spec(SPECS[0].with_name("quickstart.yaml")))
+    costs = [row.flops for row in plan.dial]
+    assert costs == sorted(costs)
+    assert [row.segments for row in plan.dial] == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_the_equal_bytes_control_has_as_many_numbers_as_the_cache() -> None:
+    from mcore.model.memory_mixer import MemoryMixer
+    from mcore.spec import variants
+
+    spec = mcore.load_spec(SPECS[0].with_name("quickstart.yaml"))
+    numbers = []
+    for each in (spec, variants(spec)["equal-bytes"]):
+        (mixer, *_) = [
+            part.part
+            for part in mcore.compile(each).layout.parts.values()
+            if isinstance(part.part, MemoryMixer)
+        ]
+        numbers.append(mixer.cost.numbers(spec.data.length))
+    assert numbers[0] == numbers[1]
