@@ -66,7 +66,7 @@ _LAZY = {
     "Spec": "mcore.spec",
     "memory": "mcore.compose",
 }
-"""Names that bring NumPy or more with them: loaded on first use, so that `mcore --help` is quick."""
+"""Names that bring NumPy or more with them: loaded on first use, so `mcore --help` is quick."""
 
 
 def load_spec(source: "str | Path | Mapping[str, Any]", overrides: Sequence[str] = ()) -> "Spec":

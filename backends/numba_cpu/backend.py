@@ -1,0 +1,101 @@
+"""The Numba backend as an object."""
+
+from typing import Any
+
+import numba
+
+from mcore.arrays import Array
+from mcore.backend import Routes, Scan
+from mcore.backends.numba_cpu import attention as _attention
+from mcore.backends.numba_cpu import read as _read
+from mcore.backends.numba_cpu import route as _route
+from mcore.backends.numba_cpu import scan as _scan
+from mcore.backends.numpy_ref.backend import ReferenceBackend
+from mcore.errors import BackendError
+from mcore.recurrence import Inputs, Recurrence
+from mcore.router import Pool, Router
+from mcore.segments import Segments
+
+RULES = frozenset({"linear", "retention", "gated_linear", "delta", "gated_delta"})
+"""The matrix rules whose equations the kernels know."""
+
+
+class NumbaBackend(ReferenceBackend):
+    """Fast kernels on all cores; what it does not accelerate runs in the reference.
+
+    Results do not depend on the number of threads: a row of a head is one task. Each method is
+    specified in `mcore.backend.Backend`.
+    """
+
+    name = "numba"
+
+    def __init__(self, threads: int | None = None) -> None:
+        available = int(numba.config.NUMBA_NUM_THREADS)
+        if threads is not None and not 1 <= threads <= available:
+            raise BackendError(
+                f"backend numba: {threads} threads asked for, {available} are there; "
+                f"1 to {available} would do"
+            )
+        super().__init__(threads or available)
+
+    def accelerates(self) -> frozenset[tuple[str, str]]:
+        """Scans and reads of all matrix rules, routing, and attention."""
+        return frozenset({(rule, op) for rule in RULES for op in ("scan", "read")}) | {
+            ("*", "route"),
+            ("*", "attention"),
+        }
+
+    def scan(
+        self, rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments
+    ) -> tuple[Scan, Any]:
+        """Chunkwise matrix form."""
+        if rule.kind not in RULES:
+            return super().scan(rule, inputs, carry, segments)
+        return _scan.scan(rule, inputs, carry, segments, self.threads)
+
+    def scan_backward(
+        self, saved: Any, d_reads: Array, d_checkpoints: Array
+    ) -> tuple[dict[str, Array], Array | None]:
+        """Each segment replayed from the checkpoint before it."""
+        if not isinstance(saved, _scan.ScanSaved):
+            return super().scan_backward(saved, d_reads, d_checkpoints)
+        return _scan.scan_backward(saved, d_reads, d_checkpoints, self.threads)
+
+    def route(
+        self, u: Array, keys: Array, segments: Segments, router: Router, pool: Pool
+    ) -> tuple[Routes, Any]:
+        """Gates, contexts and key sums."""
+        return _route.route(u, keys, segments, router, pool, self.threads)
+
+    def route_backward(
+        self, saved: Any, d_gates: Array, d_contexts: Array, d_keys: Array
+    ) -> tuple[Array, Array, Pool]:
+        """Gradients of `route`."""
+        return _route.route_backward(saved, d_gates, d_contexts, d_keys, self.threads)
+
+    def read(
+        self,
+        rule: Recurrence,
+        q: Array,
+        checkpoints: Array,
+        gates: Array | None,
+        segments: Segments,
+    ) -> tuple[Array, Any]:
+        """Weighted answers of the visible checkpoints."""
+        if rule.kind not in RULES:
+            return super().read(rule, q, checkpoints, gates, segments)
+        return _read.read(rule, q, checkpoints, gates, segments, self.threads)
+
+    def read_backward(self, saved: Any, dy: Array) -> tuple[Array, Array, Array | None]:
+        """Gradients of `read`."""
+        if not isinstance(saved, _read.ReadSaved):
+            return super().read_backward(saved, dy)
+        return _read.read_backward(saved, dy, self.threads)
+
+    def attention(self, q: Array, k: Array, v: Array, window: int | None) -> tuple[Array, Any]:
+        """Causal softmax attention, block by block."""
+        return _attention.attention(q, k, v, window, self.threads)
+
+    def attention_backward(self, saved: Any, dy: Array) -> tuple[Array, Array, Array]:
+        """Gradients of `attention`."""
+        return _attention.attention_backward(saved, dy, self.threads)

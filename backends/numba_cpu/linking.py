@@ -1,0 +1,65 @@
+"""Compile device functions for linking only: no machine code of their own.
+
+Numba optimises and assembles every compiled function together with all its callees, even where it
+is only ever called by other compiled functions; in a tree of small functions most of the compile
+time goes into code that never runs. Here a device function stops at LLVM IR, and is optimised and
+assembled once, inside each kernel. It cannot be called from Python.
+"""
+
+import ctypes
+from typing import Any
+
+from numba import _dynfunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
+
+_DOC = "A device function: kernels call it, Python cannot."
+# What Python would call: it raises a TypeError.
+_REFUSE = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
+
+
+class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """A library that is only linked into others."""
+
+    def _optimize_final_module(self) -> None:
+        """Left to the kernel."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _DeviceLowering(NativeLowering):  # type: ignore[misc]
+    """Lower to LLVM IR and register the function for callers."""
+
+    _name = "device_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        flags, context = state.flags, state.targetctx
+        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+        state.library = _LinkedLibrary(context.codegen(), state.func_id.func_qualname)
+        super().run_pass(state)
+        lowered = state.cr
+        entry = _dynfunc.make_function(
+            lowered.fndesc.lookup_module(), lowered.fndesc.qualname, _DOC, _REFUSE, lowered.env, ()
+        )
+        state.cr = lowered._replace(cfunc=entry)
+        context.insert_user_function(entry, lowered.fndesc, [state.library])
+        return True
+
+
+class DeviceCompiler(CompilerBase):  # type: ignore[misc]
+    """Numba's pipeline but for its last step."""
+
+    def define_pipelines(self) -> list[Any]:
+        """The one pipeline."""
+        pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        pipeline.passes = [
+            (_DeviceLowering if step is NativeLowering else step, text)
+            for step, text in pipeline.passes
+        ]
+        pipeline.finalize()
+        return [pipeline]

@@ -1,0 +1,75 @@
+"""Vectors in hand-written LLVM IR: loads, stores, masks, fused multiply-add, shuffles."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+INDEX = ir.IntType(64)
+
+
+class Vectors:
+    """Loads, stores and arithmetic on vectors of one element type."""
+
+    def __init__(self, builder: Any, element: Any, lanes: int) -> None:
+        self.builder, self.element, self.lanes = builder, element, lanes
+        self.type = ir.VectorType(element, lanes)
+        self.bits = 32 if isinstance(element, ir.FloatType) else 64
+        self.name = f"v{lanes}f{self.bits}"
+        self.align = self.bits // 8
+        self.mask_type = ir.VectorType(ir.IntType(1), lanes)
+
+    def _intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        module = self.builder.module
+        return cgutils.get_or_insert_function(module, ir.FunctionType(result, arguments), name)
+
+    def _cast(self, pointer: Any) -> Any:
+        return self.builder.bitcast(pointer, self.type.as_pointer())
+
+    def zero(self) -> Any:
+        return ir.Constant(self.type, [0.0] * self.lanes)
+
+    def splat(self, scalar: Any) -> Any:
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, lanes)
+
+    def load(self, pointer: Any, mask: Any = None) -> Any:
+        if mask is None:
+            return self.builder.load(self._cast(pointer), align=self.align)
+        place = self.type.as_pointer()
+        arguments = [place, ir.IntType(32), self.mask_type, self.type]
+        masked = self._intrinsic(f"llvm.masked.load.{self.name}.p0", self.type, arguments)
+        align = ir.IntType(32)(self.align)
+        return self.builder.call(masked, [self._cast(pointer), align, mask, self.zero()])
+
+    def store(self, vector: Any, pointer: Any, mask: Any = None) -> None:
+        if mask is None:
+            self.builder.store(vector, self._cast(pointer), align=self.align)
+            return
+        place = self.type.as_pointer()
+        arguments = [self.type, place, ir.IntType(32), self.mask_type]
+        masked = self._intrinsic(f"llvm.masked.store.{self.name}.p0", ir.VoidType(), arguments)
+        align = ir.IntType(32)(self.align)
+        self.builder.call(masked, [vector, self._cast(pointer), align, mask])
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        fma = self._intrinsic(f"llvm.fma.{self.name}", self.type, [self.type] * 3)
+        return self.builder.call(fma, [a, b, c])
+
+    def first(self, count: Any) -> Any:
+        """Mask of the first `count` lanes."""
+        lane_type = ir.VectorType(INDEX, self.lanes)
+        undefined = ir.Constant(lane_type, ir.Undefined)
+        one = self.builder.insert_element(undefined, count, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        counts = self.builder.shuffle_vector(one, undefined, zeros)
+        lanes = ir.Constant(lane_type, list(range(self.lanes)))
+        return self.builder.icmp_signed("<", lanes, counts)
+
+    def shuffle(self, a: Any, b: Any, picks: Sequence[int]) -> Any:
+        """Lanes `picks` of the concatenation of `a` and `b`."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), list(picks))
+        return self.builder.shuffle_vector(a, b, mask)

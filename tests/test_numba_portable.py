@@ -1,0 +1,17 @@
+"""The operations of the backend on a host whose vector unit is unknown: plain loops inside."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+
+def test_operations_on_portable_kernels() -> None:
+    env = {**os.environ, "MCORE_PORTABLE_KERNELS": "1"}
+    chosen = ["test_numba_scan.py", "test_numba_read.py", "-k", "ragged and rows and float64"]
+    command = [sys.executable, "-m", "pytest", *chosen, "-p", "no:cacheprovider"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=TESTS, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
