@@ -106,7 +106,11 @@ class Backend(Protocol):
         """
 
     def read_backward(self, saved: Saved, dy: Array) -> tuple[Array, Array, Array | None]:
-        """Gradients with respect to q, the checkpoints and the gates (None if there were none)."""
+        """Gradients with respect to q, the checkpoints and the gates (None if there were none).
+
+        Where a gate is exactly 0 its gradient may be anything finite: a softmax multiplies it by
+        the gate, and kernels that skip such pairs return 0.
+        """
 
     def soup(
         self,

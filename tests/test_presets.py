@@ -55,6 +55,13 @@ def test_the_plan_shows_the_dial() -> None:
     assert [row.segments for row in plan.dial] == [1, 2, 4, 8, 16, 32, 64]
 
 
+def test_the_plan_notes_a_memory_that_forgets_at_each_cut() -> None:
+    path = SPECS[0].with_name("quickstart.yaml")
+    assert not mcore.plan(mcore.load_spec(path)).notes
+    (note,) = mcore.plan(mcore.load_spec(path, ["memory.readout=none"])).notes
+    assert "forgotten" in note
+
+
 def test_the_equal_bytes_control_has_as_many_numbers_as_the_cache() -> None:
     from mcore.model.memory_mixer import MemoryMixer
     from mcore.spec import variants

@@ -10,6 +10,7 @@ from mcore.backends.numba_cpu import attention as _attention
 from mcore.backends.numba_cpu import read as _read
 from mcore.backends.numba_cpu import route as _route
 from mcore.backends.numba_cpu import scan as _scan
+from mcore.backends.numba_cpu import soup as _soup
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.errors import BackendError
 from mcore.recurrence import Inputs, Recurrence
@@ -39,8 +40,9 @@ class NumbaBackend(ReferenceBackend):
         super().__init__(threads or available)
 
     def accelerates(self) -> frozenset[tuple[str, str]]:
-        """Scans and reads of all matrix rules, routing, and attention."""
+        """Scans and reads of all matrix rules, soup, routing, and attention."""
         return frozenset({(rule, op) for rule in RULES for op in ("scan", "read")}) | {
+            ("linear", "soup"),
             ("*", "route"),
             ("*", "attention"),
         }
@@ -91,6 +93,27 @@ class NumbaBackend(ReferenceBackend):
         if not isinstance(saved, _read.ReadSaved):
             return super().read_backward(saved, dy)
         return _read.read_backward(saved, dy, self.threads)
+
+    def soup(
+        self,
+        rule: Recurrence,
+        inputs: Inputs,
+        carry: Array | None,
+        segments: Segments,
+        cached: tuple[Array, Array],
+    ) -> tuple[Array, Any]:
+        """The answer of the mixed memory: numerators and normalisers are mixed."""
+        if not getattr(rule, "normalize", False):
+            return super().soup(rule, inputs, carry, segments, cached)
+        return _soup.soup(inputs, carry, segments, cached, self.threads)
+
+    def soup_backward(
+        self, saved: Any, dy: Array
+    ) -> tuple[dict[str, Array], Array | None, Array, Array]:
+        """Gradients of `soup`."""
+        if not isinstance(saved, _soup.SoupSaved):
+            return super().soup_backward(saved, dy)
+        return _soup.soup_backward(saved, dy, self.threads)
 
     def attention(self, q: Array, k: Array, v: Array, window: int | None) -> tuple[Array, Any]:
         """Causal softmax attention, block by block."""

@@ -13,7 +13,7 @@ from mcore.model.network import Layout
 from mcore.segmentation import Constant
 from mcore.spec.compile import layout_of
 from mcore.spec.load import load_spec
-from mcore.spec.schema import Spec
+from mcore.spec.schema import MemorySpec, Spec
 
 DIAL = (1, 2, 4, 8, 16, 32, 64, 128)
 """Numbers of segments that the plan shows."""
@@ -49,6 +49,7 @@ class Plan:
         rows: one per part, embedding and head included.
         dial: cost as the number of segments varies.
         forms: the exact form that each operation takes, and which run in the plain reference.
+        notes: what may not be meant.
         shapes: shapes of all parameters.
     """
 
@@ -56,6 +57,7 @@ class Plan:
     rows: list[PlanRow]
     dial: list[DialRow]
     forms: list[str]
+    notes: list[str]
     shapes: dict[str, tuple[int, ...]]
 
     @property
@@ -95,7 +97,12 @@ def plan(spec: Spec | Mapping[str, Any]) -> Plan:
     head = 0 if layout.tied else layout.vocab * layout.width
     rows.append(PlanRow("head", "where labelled", head, 2.0 * layout.vocab * layout.width, 0))
     return Plan(
-        tokens, rows, _dial(layout, tokens, itemsize), _forms(layout, backend), layout.shapes()
+        tokens=tokens,
+        rows=rows,
+        dial=_dial(layout, tokens, itemsize),
+        forms=_forms(layout, backend),
+        notes=sorted({note for axes in spec.memories() if axes for note in _notes(axes)}),
+        shapes=layout.shapes(),
     )
 
 
@@ -144,6 +151,16 @@ def _forms(layout: Layout, backend: Backend) -> list[str]:
             quick = {(kind, op), ("*", op)} & fast
             forms.append(f"{kind}.{op}: {'fast kernel' if quick else 'plain reference'}")
     return sorted(set(forms))
+
+
+def _notes(axes: MemorySpec) -> list[str]:
+    cut, read = axes.segmentation.kind != "none", axes.readout.kind != "none"
+    if cut and not read and axes.start == "independent":
+        return [
+            "readout none, independent segments: what lies before a cut is forgotten; "
+            "segmentation none gives the plain recurrence"
+        ]
+    return []
 
 
 def _ops(memory: Any) -> list[str]:

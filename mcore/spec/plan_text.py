@@ -29,7 +29,7 @@ def plan_text(plan: "Plan") -> str:
             f"{row.segments:>10} {row.length:>8} {count(row.flops):>12} {size(row.state_bytes):>9}"
             for row in plan.dial
         ]
-    return "\n".join([*lines, "", *plan.forms])
+    return "\n".join([*lines, "", *plan.forms, *(f"note: {note}" for note in plan.notes)])
 
 
 def count(number: float) -> str:
