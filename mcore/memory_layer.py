@@ -16,7 +16,7 @@ from mcore.continuation import MemorySaved, end_backward, state_gradient
 from mcore.errors import InputError, ShapeError, SpecError
 from mcore.reading import Scene, add_gradients, add_optional, answer, answer_backward
 from mcore.readout import Readout
-from mcore.recurrence import Dims, Recurrence, dims_of
+from mcore.recurrence import Dims, Recurrence
 from mcore.router import Pool
 from mcore.segmentation import Given, Segmentation
 from mcore.segments import cut, fresh
@@ -50,7 +50,7 @@ class Memory:
         """What `forward` needs: name -> axes separated by blanks; parameters have no T."""
         declared = dict(self.rule.inputs)
         if self.readout.router is not None:
-            declared["u"] = "B T H K"
+            declared |= {"k": "B T H K", "u": "B T H K"}
         return declared
 
     @property
@@ -141,7 +141,7 @@ class Memory:
     def _run(
         self, arrays: dict[str, Array], state: MemoryState | None
     ) -> tuple[Array, MemorySaved]:
-        dims = dims_of(arrays)
+        dims = self.rule.dims(arrays)
         empty = self._empty(dims)
         if state is not None:
             check_state(state, empty, "state")

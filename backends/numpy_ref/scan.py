@@ -9,7 +9,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Scan
-from mcore.recurrence import Inputs, Recurrence, dims_of
+from mcore.recurrence import Inputs, Recurrence
 from mcore.segments import Segments
 
 
@@ -50,7 +50,7 @@ def trajectory(
     rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments
 ) -> list[Array]:
     """T + 1 states (B, H, *state_shape): what comes in, then the state after each token."""
-    dims = dims_of(inputs)
+    dims = rule.dims(inputs)
     shape = (dims.B, dims.H, *rule.state_shape(dims))
     initial = np.broadcast_to(rule.initial(inputs, dims).reshape(shape[1:]), shape)
     states = [initial if carry is None else carry.reshape(shape)]
@@ -65,7 +65,7 @@ def walk_back(
 ) -> tuple[dict[str, Array], Array | None]:
     """Back through the steps, given the gradient that enters each state from outside."""
     rule, inputs, carry, segments = saved
-    dims = dims_of(inputs)
+    dims = rule.dims(inputs)
     initial = np.broadcast_to(
         rule.initial(inputs, dims).reshape(states[0].shape[1:]), states[0].shape
     )
@@ -76,16 +76,18 @@ def walk_back(
         before = np.where(restarts, initial, states[t])
         d_before, d_token = rule.step_backward(before, token(rule, inputs, t), d_state)
         for name, gradient in d_token.items():
-            d_inputs[name][:, t] = gradient
+            at = slice(None) if rule.is_parameter(name) else (slice(None), t)
+            d_inputs[name][at] += gradient
         d_initial = d_initial + np.where(restarts, d_before, 0)
         d_state = d_states[t] + np.where(restarts, 0, d_before)
-    d_inputs.update(rule.initial_backward(d_initial))
+    for name, gradient in rule.initial_backward(d_initial).items():
+        d_inputs[name] += gradient
     return d_inputs, None if carry is None else d_state.reshape(carry.shape)
 
 
 def token(rule: Recurrence, inputs: Inputs, t: int) -> dict[str, Array]:
-    """The entries of token t: (B, H, ...)."""
-    return {name: inputs[name][:, t] for name in rule.inputs}
+    """The entries of token t: (B, H, ...), and the parameters."""
+    return {n: inputs[n] if rule.is_parameter(n) else inputs[n][:, t] for n in rule.inputs}
 
 
 def _restarts(segments: Segments, t: int) -> Array:

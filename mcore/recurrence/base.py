@@ -86,13 +86,16 @@ class Recurrence(ABC):
 
     @abstractmethod
     def step(self, state: Array, x: Inputs) -> Array:
-        """The state after one token; `x` maps names to (B, H, ...)."""
+        """The state after one token; `x` maps names to (B, H, ...), parameters to what they are."""
 
     @abstractmethod
     def step_backward(
         self, state: Array, x: Inputs, d_state: Array
     ) -> tuple[Array, dict[str, Array]]:
-        """Gradients of `step`: with respect to the state before, and to each entry of `x`."""
+        """Gradients of `step`: with respect to the state before, and to each entry of `x`.
+
+        The gradient of a parameter has the parameter's shape: summed over the rows of the batch.
+        """
 
     @abstractmethod
     def read(self, state: Array, q: Array) -> Array:
@@ -102,8 +105,25 @@ class Recurrence(ABC):
     def read_backward(self, state: Array, q: Array, dy: Array) -> tuple[Array, Array]:
         """Gradients of `read`: with respect to the state and to q."""
 
+    def dims(self, inputs: Inputs) -> Dims:
+        """Sizes of a call; here read off q (B, T, H, K) and v (B, T, H, V)."""
+        rows, tokens, heads, key = inputs["q"].shape
+        return Dims(rows, tokens, heads, key, inputs["v"].shape[-1])
+
+    @property
+    def prepared(self) -> dict[str, str]:
+        """Axes of the inputs after `prepare`; here as declared."""
+        return self.inputs
+
+    def is_parameter(self, name: str) -> bool:
+        """Whether a prepared input is the same for all tokens: it has no T axis."""
+        return "T" not in self.prepared[name].split()
+
     def prepare(self, inputs: Inputs) -> tuple[dict[str, Array], Any]:
-        """Pointwise maps that come before the recurrence and the routing; here: none."""
+        """Pointwise maps that come before the recurrence and the routing; here: none.
+
+        A rule whose read takes no query adds a `q` of width 0 here.
+        """
         return dict(inputs), None
 
     def prepare_backward(self, saved: Any, d_prepared: dict[str, Array]) -> dict[str, Array]:
@@ -112,17 +132,11 @@ class Recurrence(ABC):
 
     def initial(self, inputs: Inputs, dims: Dims) -> Array:
         """(H, P) the state at which a memory starts; zero for matrix memories."""
-        xp = namespace(inputs["q"])
+        like = next(iter(inputs.values()))
         size = int(np.prod(self.state_shape(dims)))
-        initial: Array = xp.zeros((dims.H, size), inputs["q"].dtype)
+        initial: Array = namespace(like).zeros((dims.H, size), like.dtype)
         return initial
 
     def initial_backward(self, d_initial: Array) -> dict[str, Array]:
         """Gradient of `initial` with respect to the parameters it is made of."""
         return {}
-
-
-def dims_of(inputs: Inputs) -> Dims:
-    """Sizes read off q (B, T, H, K) and v (B, T, H, V)."""
-    rows, tokens, heads, key = inputs["q"].shape
-    return Dims(rows, tokens, heads, key, inputs["v"].shape[-1])

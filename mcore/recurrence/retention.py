@@ -26,6 +26,11 @@ class Retention(GatedLinear):
         return {**super().inputs, "log_decay": "H"}
 
     @property
+    def prepared(self) -> dict[str, str]:
+        """The decay repeated for every token."""
+        return {**self.inputs, "log_decay": "B T H"}
+
+    @property
     def features(self) -> dict[str, Feature | Gate]:
         """RetNet's fixed decays, from 1/32 downwards."""
         return {**super().features, "log_decay": Gate("constant")}
