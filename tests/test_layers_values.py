@@ -9,11 +9,12 @@ from mcore.layers import mlp
 from mcore.layers.activations import sigmoid, silu, softplus
 from mcore.layers.embedding import embedding, embedding_backward
 from mcore.layers.gated_norm import gated_rms_norm
-from mcore.layers.gates import decay_gate, init_a_log, init_dt_bias, retention_log_decay
+from mcore.layers.gates import decay_gate, init_a_log, init_dt_bias
 from mcore.layers.init import depthwise, fan_in, normal
 from mcore.layers.linear import linear
 from mcore.layers.mlp import swiglu, swiglu_backward
 from mcore.layers.norm import rms_norm, unit_norm
+from mcore.recurrence.retention import fixed_log_decay
 from mcore.testing.gradcheck import check_pair
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3, 4))
@@ -103,7 +104,7 @@ def test_initial_decays() -> None:
     assert 0.09 < step.max() <= 0.1
     np.testing.assert_allclose(np.median(np.log(step)), np.log(1e-2), atol=0.2)
     wanted = [1 - 1 / 32, 1 - 1 / 64, 1 - 1 / 128]
-    np.testing.assert_allclose(np.exp(retention_log_decay(3, "float64")), wanted)
+    np.testing.assert_allclose(np.exp(fixed_log_decay(np.random.default_rng(0), (3,))), wanted)
 
 
 def test_initial_weights() -> None:

@@ -48,12 +48,3 @@ def init_dt_bias(rng: np.random.Generator, heads: int, dtype: DTypeLike = np.flo
     """
     dt = np.exp(rng.uniform(np.log(1e-3), np.log(0.1), heads))
     return (dt + np.log(-np.expm1(-dt))).astype(dtype)
-
-
-def retention_log_decay(heads: int, dtype: DTypeLike = np.float32) -> Array:
-    """Fixed decays of retention, slower head by head (Sun et al. 2023, Eq. 8). Shape (heads,).
-
-    log_decay = log(1 - 2^(-5 - h)),   h = 0 .. heads-1
-    """
-    log_decay: Array = np.log1p(-np.exp2(-5.0 - np.arange(heads))).astype(dtype)
-    return log_decay

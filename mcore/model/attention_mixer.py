@@ -17,7 +17,7 @@ from mcore.layers.rope import rotary, rotary_backward
 from mcore.model.part import Params, Shapes, State, merged
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
-from mcore.recurrence import Feature, Gate
+from mcore.recurrence import Feature, Law
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,12 @@ class AttentionMixer:
     def projection(self) -> Projection:
         """Makes q, k and v, with the same short convolution that memories get."""
         plain = Feature(silu=False)
-        features: dict[str, Feature | Gate] = {"q": plain, "k": plain, "v": plain}
-        widths = {"q": self.sizes.key, "k": self.sizes.key, "v": self.sizes.value}
+        features: dict[str, Law] = {"q": plain, "k": plain, "v": plain}
+        widths: dict[str, tuple[int, ...]] = {
+            "q": (self.sizes.key,),
+            "k": (self.sizes.key,),
+            "v": (self.sizes.value,),
+        }
         return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
 
     @property

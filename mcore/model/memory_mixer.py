@@ -5,6 +5,7 @@ y = (rms_norm(memory(q, k, v, ...)) * silu(x W_g)) W_o
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from mcore.model.cost import MemoryCost
 from mcore.model.part import Params, Shapes, State, merged, prefixed, scoped
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
-from mcore.recurrence import Feature, Gate
+from mcore.recurrence import Feature, Law
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class MemoryMixer:
     @cached_property
     def projection(self) -> Projection:
         """What makes the memory's inputs, and the output gate `z`."""
-        features: dict[str, Feature | Gate] = dict(self.memory.rule.features)
+        features: dict[str, Law] = dict(self.memory.rule.features)
         plain = Feature(conv=False, silu=False)
         if self.memory.readout.router is not None:
             features["u"] = plain
+            features.setdefault("k", Feature(silu=False))
         if self.sizes.output_gate:
             features["z"] = plain
         widths = {name: self._width(name) for name in features}
@@ -121,10 +123,17 @@ class MemoryMixer:
         """FLOPs and sizes of one head's memory."""
         return MemoryCost(self.memory, self.sizes.key, self.sizes.value)
 
-    def _width(self, name: str) -> int:
-        if name in ("v", "z"):
-            return self.sizes.value
-        return self.sizes.key if name in ("q", "k", "u") else 1
+    def _width(self, name: str) -> tuple[int, ...]:
+        """Lengths of an input's axes without B, T and, for tokens, H."""
+        if name == "z":
+            return (self.sizes.value,)
+        lengths = self.memory.rule.sizes(self.sizes.key, self.sizes.value)
+        axes = self.memory.inputs[name].split()
+        tokens = axes[:3] == ["B", "T", "H"]
+        lengths["H"] = self.sizes.heads
+        return tuple(
+            prod(lengths[letter] for letter in axis.split("*")) for axis in axes[3 * tokens :]
+        )
 
     def _load(self, state: State) -> MemoryState | None:
         arrays = scoped(state, "memory")

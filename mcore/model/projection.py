@@ -8,18 +8,19 @@ Which of these a rule wants is declared by the rule (`Recurrence.features`).
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from mcore.arrays import Array, namespace
 from mcore.layers.conv import short_conv, short_conv_backward
-from mcore.layers.gates import init_a_log, init_dt_bias, retention_log_decay
+from mcore.layers.gates import init_a_log, init_dt_bias
 from mcore.layers.init import depthwise, fan_in, normal
 from mcore.layers.linear import linear, linear_backward
 from mcore.model.features import Slot, make_input, make_input_backward
 from mcore.model.part import Params, Shapes, State
-from mcore.recurrence import Feature, Gate
+from mcore.recurrence import Feature, Gate, Law, Parameter
 
 ROUTER_STD = 0.02
 """Standard deviation of W_u at the start: nearly uniform gates."""
@@ -31,14 +32,14 @@ class Projection:
 
     Attributes:
         features: input name -> how it is made, as a rule declares it.
-        widths: input name -> numbers per head.
+        widths: input name -> shape per head; of parameters, their whole shape.
         model: D.
         heads: H.
         conv: tokens that the short convolution sees; 0 for none.
     """
 
-    features: dict[str, Feature | Gate]
-    widths: dict[str, int]
+    features: dict[str, Law]
+    widths: dict[str, tuple[int, ...]]
     model: int
     heads: int
     conv: int
@@ -46,13 +47,19 @@ class Projection:
     @cached_property
     def slots(self) -> list[Slot]:
         """Inputs that are projected from x, the convolved ones first."""
-        projected = [n for n, law in self.features.items() if law != Gate("constant")]
+        laws = {n: law for n, law in self.features.items() if not isinstance(law, Parameter)}
         found, begin = [], 0
-        for name in sorted(projected, key=lambda n: not self._convolves(n)):
-            end = begin + self.widths[name] * self.heads
-            found.append(Slot(name, self.features[name], self.widths[name], slice(begin, end)))
+        for name in sorted(laws, key=lambda n: not self._convolves(n)):
+            width = prod(self.widths[name])
+            end = begin + width * self.heads
+            found.append(Slot(name, laws[name], width, slice(begin, end)))
             begin = end
         return found
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Inputs that are the same for all tokens."""
+        return {n: law for n, law in self.features.items() if isinstance(law, Parameter)}
 
     @cached_property
     def convolved(self) -> int:
@@ -71,7 +78,7 @@ class Projection:
             shapes["conv.weight"] = (self.convolved, self.conv)
         if self.decays:
             shapes |= {"a_log": (self.heads,), "dt_bias": (self.heads,)}
-        return shapes
+        return shapes | {n: self.widths[n] for n, law in self.parameters.items() if law.trained}
 
     def init(self, rng: np.random.Generator, dtype: str) -> Params:
         """Fan-in scaled weights; W_u small; decays as in Mamba-2."""
@@ -87,6 +94,9 @@ class Projection:
         if self.decays:
             params["a_log"] = init_a_log(rng, self.heads, dtype)
             params["dt_bias"] = init_dt_bias(rng, self.heads, dtype)
+        for name, law in self.parameters.items():
+            if law.trained:
+                params[name] = law.start(rng, self.widths[name]).astype(dtype)
         return params
 
     def forward(self, params: Params, x: Array, state: State) -> tuple[dict[str, Array], Any]:
@@ -101,18 +111,18 @@ class Projection:
             for s in self.slots
         }
         inputs = {name: value for name, (value, _) in made.items()}
-        for name, law in self.features.items():
-            if law == Gate("constant"):
-                inputs[name] = namespace(x).asarray(retention_log_decay(self.heads, x.dtype))
+        for name, law in self.parameters.items():
+            inputs[name] = params[name] if law.trained else self._fixed(name, x)
         saved = {name: kept for name, (_, kept) in made.items()}
         return inputs, (linear_saved, conv_saved, tail, saved, z.shape)
 
     def backward(self, saved: Any, d_inputs: dict[str, Array]) -> tuple[Array, Params]:
         """Gradients with respect to x and the parameters."""
         linear_saved, conv_saved, tail, made, shape = saved
-        xp = namespace(d_inputs["q"])
-        dz = xp.empty(shape, d_inputs["q"].dtype)
-        grads: Params = {}
+        like = d_inputs[self.slots[0].name]
+        xp = namespace(like)
+        dz = xp.empty(shape, like.dtype)
+        grads: Params = {n: d_inputs[n] for n, law in self.parameters.items() if law.trained}
         for slot in self.slots:
             dz[..., slot.columns], more = make_input_backward(
                 slot, made[slot.name], d_inputs[slot.name]
@@ -128,6 +138,11 @@ class Projection:
     def end(self, saved: Any) -> State:
         """The inputs that the convolution needs to go on."""
         return {} if saved[2] is None else {"tail": saved[2]}
+
+    def _fixed(self, name: str, x: Array) -> Array:
+        start = self.parameters[name].start(np.random.default_rng(0), self.widths[name])
+        fixed: Array = namespace(x).asarray(start, x.dtype)
+        return fixed
 
     def _convolves(self, name: str) -> bool:
         law = self.features[name]

@@ -5,7 +5,7 @@ reference backend derives every operation; fast backends implement whole familie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,11 +47,26 @@ class Feature:
 class Gate:
     """How a layer makes one scalar input per head from x.
 
-    `sigmoid`: `sigmoid(x W)`. `decay`: `-exp(a_log) softplus(x W + dt_bias)`. `constant`: a fixed
-    per-head value that is not trained.
+    `sigmoid`: `sigmoid(x W)`. `decay`: `-exp(a_log) softplus(x W + dt_bias)`.
     """
 
     law: str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An input that is the same for all tokens.
+
+    Attributes:
+        start: its starting value, from a random generator and its shape.
+        trained: whether it is a parameter of the model, or stays as it starts.
+    """
+
+    start: Callable[[np.random.Generator, tuple[int, ...]], Array]
+    trained: bool = True
+
+
+Law = Feature | Gate | Parameter
 
 
 class Recurrence(ABC):
@@ -73,8 +88,12 @@ class Recurrence(ABC):
 
     @property
     @abstractmethod
-    def features(self) -> dict[str, Feature | Gate]:
+    def features(self) -> dict[str, Law]:
         """How a memory layer makes each input from x, and so how it is initialised."""
+
+    def sizes(self, key: int, value: int) -> dict[str, int]:
+        """Lengths of the declared axes that follow from K and V."""
+        return {"K": key, "V": value}
 
     @abstractmethod
     def state_shape(self, dims: Dims) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T          y_t = S_t^T q_t
 from typing import ClassVar
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Feature, Gate, Inputs
+from mcore.recurrence.base import Feature, Gate, Inputs, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 
@@ -25,7 +25,7 @@ class Delta(MatrixMemory):
         return {**super().inputs, "beta": "B T H"}
 
     @property
-    def features(self) -> dict[str, Feature | Gate]:
+    def features(self) -> dict[str, Law]:
         """Unit queries and keys, sigmoid write strength."""
         return {
             "q": Feature(unit=True, scale=True),

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Feature, Gate, Inputs
+from mcore.recurrence.base import Feature, Gate, Inputs, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 
@@ -31,7 +31,7 @@ class GatedDelta(MatrixMemory):
         return {**super().inputs, "log_decay": "B T H", "beta": "B T H"}
 
     @property
-    def features(self) -> dict[str, Feature | Gate]:
+    def features(self) -> dict[str, Law]:
         """Unit queries and keys, sigmoid write strength, softplus decay."""
         return {
             "q": Feature(unit=True, scale=True),

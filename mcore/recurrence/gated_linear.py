@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Feature, Gate, Inputs
+from mcore.recurrence.base import Gate, Inputs, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 
@@ -28,7 +28,7 @@ class GatedLinear(MatrixMemory):
         return {**super().inputs, "log_decay": "B T H"}
 
     @property
-    def features(self) -> dict[str, Feature | Gate]:
+    def features(self) -> dict[str, Law]:
         """As for the base, with a softplus decay."""
         return {**super().features, "log_decay": Gate("decay")}
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from mcore.arrays import Array, namespace
 from mcore.errors import SpecError
-from mcore.recurrence.base import Dims, Feature, Gate, Inputs
+from mcore.recurrence.base import Dims, Feature, Inputs, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 EPS = 1e-6
@@ -52,7 +52,7 @@ class Linear(MatrixMemory):
         return not self.normalize
 
     @property
-    def features(self) -> dict[str, Feature | Gate]:
+    def features(self) -> dict[str, Law]:
         """Without a positive feature map or a normaliser, keys of unit length keep the sum tame."""
         mapped = self.feature_map != "identity"
         key = Feature(silu=not mapped, unit=not mapped)

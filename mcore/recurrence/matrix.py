@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Dims, Feature, Gate, Recurrence
+from mcore.recurrence.base import Dims, Feature, Law, Recurrence
 
 TOKEN_INPUTS = {"q": "B T H K", "k": "B T H K", "v": "B T H V"}
 
@@ -46,7 +46,7 @@ class MatrixMemory(Recurrence):
         return dict(TOKEN_INPUTS)
 
     @property
-    def features(self) -> dict[str, Feature | Gate]:
+    def features(self) -> dict[str, Law]:
         """Convolved, SiLU-activated q, k, v; q scaled by K^-1/2."""
         return {"q": Feature(scale=True), "k": Feature(), "v": Feature()}
 

@@ -7,8 +7,10 @@ RetNet sets `exp(log_decay_h) = 1 - 2^(-5-h)` for head h.
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Feature, Gate, Inputs
+from mcore.recurrence.base import Inputs, Law, Parameter
 from mcore.recurrence.gated_linear import GatedLinear
 
 
@@ -31,9 +33,9 @@ class Retention(GatedLinear):
         return {**self.inputs, "log_decay": "B T H"}
 
     @property
-    def features(self) -> dict[str, Feature | Gate]:
+    def features(self) -> dict[str, Law]:
         """RetNet's fixed decays, from 1/32 downwards."""
-        return {**super().features, "log_decay": Gate("constant")}
+        return {**super().features, "log_decay": Parameter(fixed_log_decay, trained=False)}
 
     def prepare(self, inputs: Inputs) -> tuple[dict[str, Array], Any]:
         """The head's decay, repeated for every token."""
@@ -46,3 +48,9 @@ class Retention(GatedLinear):
     def prepare_backward(self, saved: Any, d_prepared: dict[str, Array]) -> dict[str, Array]:
         """The sum over rows and tokens."""
         return {**d_prepared, "log_decay": d_prepared["log_decay"].sum(axis=(0, 1))}
+
+
+def fixed_log_decay(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """`log(1 - 2^(-5-h))` for head h, slower head by head (Sun et al. 2023, Eq. 8). Shape (H,)."""
+    log_decay: Array = np.log1p(-np.exp2(-5.0 - np.arange(shape[0])))
+    return log_decay
