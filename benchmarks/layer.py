@@ -1,9 +1,10 @@
 """One memory layer, forward and backward: milliseconds, GFLOP/s, and how they compare.
 
-    python -m benchmarks.layer --rule linear --readout grm --tokens 2048
+    python -m benchmarks.layer --rules linear --readouts grm --tokens 2048
 
-One thread, timed with the processor's clock, the best of several rounds; NumPy's large sgemm is
-measured between the rounds. Useful FLOPs do not depend on how the work is cut:
+Writes a table to benchmarks/results/. One thread, timed with the processor's clock, the best of
+several rounds; NumPy's large sgemm is measured between the rounds, the reference once. Useful FLOPs
+do not depend on how the work is cut:
 
     forward = 4 K V + 2 K V n + 2 K (n + 1) per token and head,  backward = 2 forward
 
@@ -17,13 +18,23 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import mcore
+from benchmarks.machine import blas, machine
 from mcore.arrays import Array
 from mcore.backend import get_backend
+
+RESULTS = Path(__file__).parent / "results"
+
+HEAD = [
+    "| rule | readout | d / L / T | forward / backward ms | useful GFLOP/s | sgemm GFLOP/s "
+    "| of sgemm | reference |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+]
 
 
 class Problem(NamedTuple):
@@ -115,35 +126,43 @@ def measure(problem: Problem, backend: str, rounds: int) -> Times:
     return Times(min(forward), min(backward), max(rates))
 
 
+def line(problem: Problem, fast: Times, slow: Times) -> str:
+    """A row of the table."""
+    rate = problem.flops / fast.total
+    cells = [
+        problem.rule,
+        problem.readout,
+        f"{problem.width} / {problem.segment} / {problem.tokens}",
+        f"{1e3 * fast.forward:.0f} / {1e3 * fast.backward:.0f}",
+        f"{rate / 1e9:.0f}",
+        f"{fast.sgemm / 1e9:.0f}",
+        f"{100 * rate / fast.sgemm:.0f} %",
+        f"{slow.total / fast.total:.0f}x",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
 def main() -> None:
-    """Print one line per measurement."""
-    parser = argparse.ArgumentParser(description="Time one memory layer, forward and backward.")
-    parser.add_argument("--rule", default="linear")
-    parser.add_argument("--readout", default="grm")
+    """Measure the asked-for layers, print the table and write it to benchmarks/results/."""
+    parser = argparse.ArgumentParser(description="Time memory layers, forward and backward.")
+    parser.add_argument("--rules", nargs="+", default=["linear", "gated_delta"])
+    parser.add_argument("--readouts", nargs="+", default=["grm", "ssc"])
     for name, default in (("rows", 4), ("heads", 4), ("width", 64), ("segment", 64)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--top_k", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--reference_tokens", type=int, default=512, help="0: leave it out")
     given = vars(parser.parse_args())
-    rounds, short = given.pop("rounds"), given.pop("reference_tokens")
-    problem = Problem(**given)
-    fast = measure(problem, "numba", rounds)
-    rate = problem.flops / fast.total
-    print(" ".join(f"{name}={value}" for name, value in problem._asdict().items()))
-    print(f"forward  {1e3 * fast.forward:8.1f} ms   backward {1e3 * fast.backward:8.1f} ms")
-    print(f"useful   {rate / 1e9:8.1f} GFLOP/s   sgemm {fast.sgemm / 1e9:8.1f} GFLOP/s")
-    print(f"ratio    {100 * rate / fast.sgemm:8.1f} % of sgemm")
-    if short:
-        slow = measure(problem._replace(tokens=short), "reference", 1)
-        scaled = slow.total * problem.tokens / short
-        print(
-            f"reference {1e3 * slow.total:.0f} ms at {short} tokens, in proportion "
-            f"{1e3 * scaled:.0f} ms at {problem.tokens}: {scaled / fast.total:.0f}x"
-        )
-        if short < problem.tokens:
-            print("(fewer checkpoints are read at fewer tokens, so the true factor is larger)")
+    rules, readouts, rounds = (given.pop(name) for name in ("rules", "readouts", "rounds"))
+    lines = [f"One thread; {machine()}, OpenBLAS with {blas()} kernels.", "", *HEAD]
+    for rule in rules:
+        for readout in readouts:
+            problem = Problem(rule, readout, **given)
+            fast, slow = measure(problem, "numba", rounds), measure(problem, "reference", 1)
+            lines.append(line(problem, fast, slow))
+    print("\n".join(lines))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"layer-{blas()}.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,3 +23,12 @@ def _processor() -> str:
     features = next((line for line in lines if line.startswith("flags")), "")
     wide = next((f" ({f})" for f in ("avx512f", "avx2") if f in features), "")
     return (names[0] if names else platform.processor() or platform.machine()) + wide
+
+
+def blas() -> str:
+    """The processor that NumPy's OpenBLAS has chosen its kernels for."""
+    from threadpoolctl import threadpool_info
+
+    return next(
+        (str(lib["architecture"]) for lib in threadpool_info() if "architecture" in lib), "?"
+    )

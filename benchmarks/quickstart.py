@@ -47,7 +47,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = {seed: train(seed, Path(folder)) for seed in seeds}
     lines = [f"Accuracy on held-out rows; {machine()}.", "", *table(runs)]
-    (ROOT / "benchmarks" / "results" / "quickstart.md").write_text("\n".join(lines) + "\n")
+    results = ROOT / "benchmarks" / "results"
+    results.mkdir(exist_ok=True)
+    (results / "quickstart.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     worth = [results["grm"].value - results["none"].value for results in runs.values()]
     print("worth of the cache: " + ", ".join(f"{gain:.3f}" for gain in worth))
