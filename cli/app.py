@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import typer
-from mcore.cli.train import train
 
 from mcore.cli.backends import backends
 from mcore.cli.plan import plan
 from mcore.cli.spec import spec_app
+from mcore.cli.train import train
 
 app = typer.Typer(
     help="Train and study recurrent networks that cache their memory.\n\n"
