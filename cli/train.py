@@ -41,13 +41,13 @@ def train(
 
     Results go to stdout, progress to stderr.
 
-    Example: mcore train specs/mqar.yaml
+    Example: mcore train specs/quickstart.yaml
 
-    Example: mcore train specs/mqar.yaml --set train.steps=200 --set train.seed=1 --out runs/short
+    Example: mcore train specs/quickstart.yaml --set train.steps=200 --set train.seed=1 --out runs/short
 
     Example: mcore train --resume runs/short
 
-    Example: mcore train specs/mqar.yaml --json | jq 'select(.kind == "eval").accuracy'
+    Example: mcore train specs/quickstart.yaml --json | jq 'select(.kind == "eval").accuracy'
     """
     _check(file, out, overrides, resume)
     from mcore.training import Interrupted
@@ -81,7 +81,9 @@ def _train(
     from mcore import training
     from mcore.spec import load_spec
     from mcore.spec.compile import compile as compile_model
+    from mcore.training.allocator import keep_freed_memory
 
+    keep_freed_memory()
     display = training.choose_display(*shown)
     if resume is not None:
         return training.resume(resume, compile_model, display)
