@@ -43,7 +43,7 @@ def train(
 
     Example: mcore train specs/quickstart.yaml
 
-    Example: mcore train specs/quickstart.yaml --set train.steps=200 --set train.seed=1 --out runs/short
+    Example: mcore train specs/quickstart.yaml --set train.steps=200 --out runs/short
 
     Example: mcore train --resume runs/short
 
