@@ -13,7 +13,7 @@ app = typer.Typer(
     help="Train and study recurrent networks that cache their memory.\n\n"
     "A YAML spec says what to build; `mcore spec check` says what is wrong with it, `mcore plan` "
     "what it costs, and `mcore train` trains it.\n\n"
-    "Example: mcore train specs/mqar.yaml --set train.steps=200",
+    "Example: mcore train specs/quickstart.yaml --set train.steps=200",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

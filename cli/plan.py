@@ -8,7 +8,7 @@ from mcore.cli.options import Set, SpecFile
 def plan(file: SpecFile, overrides: Set = None) -> None:
     """Print layers, shapes, parameters, operations and bytes of a spec, without running it.
 
-    Example: mcore plan specs/mqar.yaml --set model.width=256
+    Example: mcore plan specs/quickstart.yaml --set model.width=256
     """
     import mcore
     from mcore.spec import load_spec

@@ -42,7 +42,7 @@ def check(files: _Files, overrides: Set = None) -> None:
 def show(file: SpecFile, overrides: Set = None) -> None:
     """Print a spec with all its defaults, as YAML that is a spec again.
 
-    Example: mcore spec show specs/mqar.yaml --set memory.readout=ssc > ssc.yaml
+    Example: mcore spec show specs/quickstart.yaml --set memory.readout=ssc > ssc.yaml
     """
     from mcore.spec import dump_spec, load_spec
 
