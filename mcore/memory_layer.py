@@ -79,7 +79,7 @@ class Memory:
         """
         arrays = self._checked(inputs)
         if state is None and isinstance(self.segmentation, Given):
-            _check_total(self.segmentation, arrays)
+            _check_total(self.segmentation, self.rule.dims(arrays))
         return self._run(arrays, state)
 
     def step(
@@ -166,7 +166,7 @@ class Memory:
         check_names(inputs, self.inputs)
         xp = self.backend.xp
         arrays = {name: as_array(name, inputs[name], self.dtype, xp) for name in self.inputs}
-        infer_dims(arrays, self.inputs, {})
+        infer_dims(arrays, self.inputs, self.rule.fixed)
         decay = arrays.get("log_decay")
         if decay is not None and not np.isfinite(decay).all():
             raise InputError("log_decay: has -inf or NaN; any finite value would do, e.g. -40")
@@ -191,12 +191,11 @@ def _options(axis: object) -> str:
     return f" {options}" if options else ""
 
 
-def _check_total(given: Given, inputs: Mapping[str, Array]) -> None:
-    rows, tokens = inputs["v"].shape[:2]
-    given.check_rows(rows)
-    for row in range(rows):
-        if given.total(row) != tokens:
+def _check_total(given: Given, dims: Dims) -> None:
+    given.check_rows(dims.B)
+    for row in range(dims.B):
+        if given.total(row) != dims.T:
             raise SpecError(
                 f"segmentation.lengths: they sum to {given.total(row)}, but row {row} has "
-                f"{tokens} tokens (step takes a part of a sequence)"
+                f"{dims.T} tokens (step takes a part of a sequence)"
             )

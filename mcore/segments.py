@@ -80,6 +80,14 @@ class Segments:
         return np.stack(rows)
 
     @cached_property
+    def position(self) -> Array:
+        """(B, T) how many tokens of its own segment came before each token."""
+        rows = np.arange(self.rows)[:, None]
+        before = np.where(self.index == 0, self.offset[:, None], 0)
+        position: Array = np.arange(self.tokens) - self.bounds[rows, self.index] + before
+        return position
+
+    @cached_property
     def visible(self) -> Array:
         """(B, T, columns) whether a token may read a checkpoint column."""
         rows = np.arange(self.rows)[:, None]

@@ -10,6 +10,7 @@ from mcore.backend import get_backend
 from mcore.recurrence import Recurrence
 from mcore.segments import Progress, Segments, cut, fresh
 from mcore.testing.agreement import relative_error
+from mcore.testing.samples import shape_of
 
 DTYPES = ("float64", "float32")
 LIMITS = {"float64": 1e-10, "float32": 1e-5}
@@ -41,6 +42,7 @@ CASES = {
     "ragged fresh rows": Case(2, 40, 1, 1, 16, RAGGED),
     "chunks in a segment": Case(1, 150, 2, 16, 16, {"kind": "constant", "length": 70}),
     "one long segment": Case(2, 130, 1, 8, 8, "none"),
+    "more rows than a block": Case(19, 5, 1, 3, 2, {"kind": "constant", "length": 2}, True),
     "continued": Case(2, 33, 2, 8, 5, {"kind": "constant", "length": 8}, True, 3),
 }
 
@@ -60,20 +62,29 @@ def cuts(case: Case) -> Segments:
 
 def rule_inputs(rule: Recurrence, case: Case, dtype: str, rng: np.random.Generator) -> Any:
     """Prepared inputs of a rule: unit-size keys, positive ones for a normaliser, all decays."""
-    dims = {"B": case.rows, "T": case.tokens, "H": case.heads, "K": case.keys, "V": case.values}
-    names = {**rule.inputs} | ({"log_decay": "B T H"} if "log_decay" in rule.inputs else {})
+    dims = {"B": case.rows, "T": case.tokens, "H": case.heads}
+    dims |= rule.sizes(case.keys, case.values)
     inputs = {}
-    for name, axes in names.items():
-        shape = tuple(dims[axis] for axis in axes.split())
+    for name, axes in rule.prepared.items():
+        shape = shape_of(axes, dims)
         inputs[name] = rng.standard_normal(shape) / (case.keys**0.5 if name == "k" else 1)
+        if name == "recurrent":
+            inputs[name] /= case.values**0.5
         if getattr(rule, "normalize", False) and name in ("q", "k"):
             inputs[name] = 0.2 + np.abs(inputs[name])
+        if name == "kk":
+            inputs[name] /= np.linalg.norm(inputs[name], axis=-1, keepdims=True)
+        if name == "a":
+            inputs[name] = rng.uniform(0, 1, shape)
+        if name == "fgate":
+            inputs[name] = -np.abs(inputs[name])
         if name == "beta":
             inputs[name] = rng.uniform(0, 1, shape)
         if name == "log_decay":
             inputs[name] = np.where(rng.random(shape) < 0.2, -40, rng.uniform(-1, 0, shape))
             inputs[name][rng.random(shape) < 0.2] = 0
-    return {name: x.astype(dtype) for name, x in inputs.items()}
+    inputs = {name: x.astype(dtype) for name, x in inputs.items()}
+    return rule.prepare(inputs)[0] if rule.family == "vector" else inputs
 
 
 def normal(rng: np.random.Generator, dtype: str, *shape: int) -> Any:

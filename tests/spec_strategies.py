@@ -11,6 +11,8 @@ _fraction = st.floats(0, 1)
 
 recurrences: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(["linear", "retention", "gated_linear", "delta", "gated_delta"]),
+    st.sampled_from(["gla", "swla", "rwkv7", "mlstm"]),
+    st.sampled_from(["lstm", "gru", "slstm"]),
     st.fixed_dictionaries(
         {"kind": st.just("linear")},
         optional={

@@ -12,7 +12,7 @@ import mcore
 from mcore.arrays import Array
 from mcore.errors import McoreError, ShapeError, SpecError
 from mcore.testing.agreement import Memory, assert_agree
-from mcore.testing.samples import RULE_INPUTS
+from mcore.testing.samples import GATES, RULE_INPUTS
 from mcore.testing.strategies import Axis, Composition, Example, Sizes, examples
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -70,6 +70,19 @@ def test_a_wrong_shape_names_the_input(
 
 
 @every_backend
+def test_values_of_a_perceptron_are_as_wide_as_its_keys(backend: str) -> None:
+    example = Example({**COMPOSITION, "recurrence": "dla"}, SIZES, seed=0)
+    memory = built(backend, recurrence="dla")
+    inputs = example.inputs | {
+        "v": np.zeros((2, 5, 2, 4)),
+        "w_out": np.zeros((*example.inputs["w_out"].shape[:2], 4)),
+    }
+    for call in calls(memory):
+        with pytest.raises(ShapeError, match="V = K"):
+            call(inputs)
+
+
+@every_backend
 def test_missing_and_extra_inputs_are_named(backend: str) -> None:
     without = {name: array for name, array in EXAMPLE.inputs.items() if name != "beta"}
     for call in calls(built(backend)):
@@ -87,8 +100,8 @@ def test_missing_and_extra_inputs_are_named(backend: str) -> None:
 @pytest.mark.parametrize("readout", ["none", "residual", "grm", "soup", "ssc", "moving_average"])
 def test_declared_inputs(backend: str, recurrence: str, readout: str) -> None:
     memory: Any = built(backend, recurrence=recurrence, readout=readout)
-    token = {"q": "B T H K", "k": "B T H K", "v": "B T H V"}
-    routing = {"u": "B T H K"} if readout in ("grm", "soup", "ssc") else {}
+    token = {"q": "B T H K", "k": "B T H K", "v": "B T H V"} if recurrence not in GATES else {}
+    routing = {"k": "B T H K", "u": "B T H K"} if readout in ("grm", "soup", "ssc") else {}
     assert dict(memory.inputs) == token | RULE_INPUTS[recurrence] | routing
 
 
@@ -158,7 +171,7 @@ def test_an_unknown_backend_says_what_is_installed() -> None:
 
 
 @every_backend
-@pytest.mark.parametrize("recurrence", ["retention", "gated_linear", "gated_delta"])
+@pytest.mark.parametrize("recurrence", ["retention", "gated_linear", "gated_delta", "dla"])
 @pytest.mark.parametrize("bad", [-np.inf, np.inf, np.nan])
 def test_log_decay_must_be_finite(backend: str, recurrence: Axis, bad: float) -> None:
     example = Example({**COMPOSITION, "recurrence": recurrence}, SIZES, seed=0)
@@ -293,6 +306,7 @@ def test_other_number_types_are_converted(backend: str, dtype: str, example: Exa
     assert np.array_equal(y, want)
     gradients = memory.backward(saved, example.dy.astype(np.float32))
     assert {gradients[name].dtype for name in narrow} == {np.dtype(dtype)}
-    whole = example.inputs | {"v": np.round(3 * example.inputs["v"])}
-    integers = whole | {"v": whole["v"].astype(np.int32)}
+    name = "v" if "v" in example.inputs else "x"
+    whole = example.inputs | {name: np.round(3 * example.inputs[name])}
+    integers = whole | {name: whole[name].astype(np.int32)}
     assert_agree(memory.forward(integers)[0], memory.forward(whole)[0], 0.0, "integers")

@@ -60,7 +60,8 @@ def test_old_state_stays_usable(backend: str, data: st.DataObject, example: Exam
     _, state = memory.step(first)
     untouched = copy.deepcopy(state)
     once, _ = memory.step(second, state)
-    other = {**second, "v": second["v"] + 1.0}
+    name = "v" if "v" in second else "x"
+    other = {**second, name: second[name] + 1.0}
     memory.step(other, state)
     y, saved = memory.forward(other, state)
     memory.backward(saved, np.ones_like(y))

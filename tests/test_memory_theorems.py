@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 from tolerances import tolerance
 
 from mcore.arrays import Array
+from mcore.axes import make_recurrence
 from mcore.testing import properties
 from mcore.testing.agreement import assert_agree, change, output, relative_error
 from mcore.testing.samples import sample_inputs, sample_normal
-from mcore.testing.strategies import READOUTS, Axis, Composition, Example, Sizes, examples, splits
+from mcore.testing.strategies import (
+    READOUTS,
+    RECURRENCES,
+    Axis,
+    Composition,
+    Example,
+    Sizes,
+    examples,
+    splits,
+)
 
 SAME = tolerance("float64", "same")
 LINEAR_READS: tuple[Axis, ...] = (
@@ -25,9 +35,16 @@ LINEAR_READS: tuple[Axis, ...] = (
     {"kind": "linear", "feature_map": "elu1"},
     "retention",
     "gated_linear",
+    "gla",
+    "swla",
+    "rwkv7",
     "delta",
     "gated_delta",
+    "lstm",
+    "gru",
+    "slstm",
 )
+MATRICES = tuple(rule for rule in RECURRENCES if make_recurrence(rule).family == "matrix")
 NORMALISED: Axis = {"kind": "linear", "feature_map": "elu1", "normalize": True}
 LARGE_K: Axis = {"kind": "ssc", "top_k": 100}
 ATTENTION: Composition = {
@@ -199,7 +216,7 @@ def test_rows_and_heads_are_independent(backend: str, example: Example) -> None:
 
 
 @every_backend
-@given(example=examples())
+@given(example=examples(recurrences=MATRICES))
 def test_values_enter_linearly(backend: str, example: Example) -> None:
     properties.values_enter_linearly(maker(backend), example, SAME)
 
@@ -237,6 +254,17 @@ def test_log_decay_minus_forty_forgets(backend: str, example: Example) -> None:
     match = np.sum(inputs["q"] * inputs["k"], axis=-1) * inputs.get("beta", 1.0)
     y = output(maker(backend), example.composition, inputs)
     assert_agree(y, match[..., None] * inputs["v"], SAME, "y")
+
+
+@every_backend
+@given(example=examples(recurrences=["slstm"]))
+def test_slstm_does_not_see_the_scale_of_its_input_gates(backend: str, example: Example) -> None:
+    """Cell and normaliser grow alike, even by more than a number can hold."""
+    x = example.inputs["x"].copy()
+    x[..., : example.sizes.V] += 1000.0
+    want = output(maker(backend), example.composition, example.inputs)
+    y = output(maker(backend), example.composition, example.inputs | {"x": x})
+    assert_agree(y, want, SAME, "y")
 
 
 @every_backend

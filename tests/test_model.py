@@ -57,7 +57,8 @@ def check_gradients(model: Model, tokens: int) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", RULES)
 def test_every_gradient_of_every_rule(kind: str, backend: str) -> None:
-    check_gradients(mcore.compile(small(kind), backend=backend), tokens=7)
+    value = 4 if RULES[kind].square else 3
+    check_gradients(mcore.compile(small(kind, value=value), backend=backend), tokens=7)
 
 
 @pytest.mark.parametrize("tokens", [1, 2])
@@ -168,3 +169,11 @@ def test_parameters_are_a_function_of_the_seed() -> None:
 def test_wrong_tokens_are_named(tokens: Array, message: str) -> None:
     with pytest.raises(mcore.McoreError, match=message):
         mcore.compile(small()).forward(tokens)
+
+
+def test_biases_do_not_decay() -> None:
+    model = mcore.compile(small("gru"))
+    biases = {name for name in model.params if name.endswith(("x.bias", "recurrent_bias"))}
+    assert len(biases) == 4
+    assert biases <= model.no_decay
+    assert "blocks.0.mixer.recurrent" in set(model.params) - model.no_decay

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from mcore.backends.numba_cpu.elementwise import exp, sigmoid, softmax_row
+from mcore.backends.numba_cpu.elementwise import exp, log_sigmoid, sigmoid, softmax_row, tanh
 from mcore.backends.numba_cpu.solve import solve_lower, solve_lower_transposed
 
 DTYPES = ("float32", "float64")
@@ -22,6 +22,18 @@ def map_exp(x: Any, y: Any) -> None:
 def map_sigmoid(x: Any, y: Any) -> None:
     for i in range(x.size):
         y[i] = sigmoid(x[i])
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def map_tanh(x: Any, y: Any) -> None:
+    for i in range(x.size):
+        y[i] = tanh(x[i])
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def map_log_sigmoid(x: Any, y: Any) -> None:
+    for i in range(x.size):
+        y[i] = log_sigmoid(x[i])
 
 
 @numba.njit  # type: ignore[untyped-decorator]
@@ -52,6 +64,23 @@ def test_exp_at_the_ends(dtype: str) -> None:
     y = np.empty_like(x)
     map_exp(x, y)
     np.testing.assert_array_equal(y, np.array([0, 0, 0, 1, np.inf, np.inf, np.nan], dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh(dtype: str) -> None:
+    x = np.append(np.linspace(-30, 30, 1001), [-1e30, 1e30, -np.inf, np.inf]).astype(dtype)
+    y = np.empty_like(x)
+    map_tanh(x, y)
+    assert np.abs(y - np.tanh(x.astype(np.float64))).max() < 4 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_sigmoid(dtype: str) -> None:
+    x = np.append(np.linspace(-30, 30, 1001), [-1e30, 1e30, 80, -80]).astype(dtype)
+    y = np.empty_like(x)
+    map_log_sigmoid(x, y)
+    exact = -np.logaddexp(0, -x.astype(np.longdouble))
+    assert (np.abs(y - exact) <= 4 * np.finfo(dtype).eps * np.abs(exact)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -20,8 +20,13 @@ from numba_cases import (
 from mcore.axes import make_recurrence
 from mcore.backend import get_backend
 from mcore.errors import BackendError
+from mcore.recurrence import Dims
 
-MEMORIES = {"linear": "linear", "normalised": {"kind": "linear", "normalize": True}}
+MEMORIES = {
+    "linear": "linear",
+    "normalised": {"kind": "linear", "normalize": True},
+    "vector": "lstm",
+}
 CACHED = {name: case for name, case in CASES.items() if cuts(case).columns}
 
 
@@ -33,11 +38,12 @@ def test_read_is_the_reference(case: Case, memory: Any, gating: str, dtype: str)
     rng = np.random.default_rng(0)
     rule, segments = make_recurrence(memory), cuts(case)
     case = conditioned(case, rule)
-    extra = int(rule != make_recurrence("linear"))
-    q = rng.standard_normal((case.rows, case.tokens, case.heads, case.keys)).astype(dtype)
-    size = case.keys * (case.values + extra)
+    keys = 0 if rule.family == "vector" else case.keys
+    dims = Dims(case.rows, case.tokens, case.heads, keys, case.values)
+    q = normal(rng, dtype, *dims[:4])
+    size = int(np.prod(rule.state_shape(dims)))
     states = normal(rng, dtype, case.rows, segments.columns, case.heads, size)
-    if extra:
+    if not rule.linear_read:
         q, states = np.abs(q), np.abs(states) + q.dtype.type(0.1)
     gates = rng.standard_normal((*q.shape[:3], segments.columns)).astype(dtype)
     if gating == "sparse":

@@ -8,10 +8,10 @@ import pytest
 from mcore.arrays import Array
 from mcore.recurrence import RULES, Dims, Recurrence
 from mcore.recurrence.linear import Linear
+from mcore.recurrence.lstm import Lstm
+from mcore.recurrence.slstm import Slstm
 from mcore.testing.gradcheck import check_inputs
-
-DIMS = Dims(B=2, T=1, H=3, K=4, V=2)
-SIZES = {"B": 2, "H": 3, "K": 4, "V": 2}
+from mcore.testing.samples import shape_of
 
 VARIANTS: list[Recurrence] = [
     *(rule() for rule in RULES.values()),
@@ -23,12 +23,23 @@ def name_of(rule: Recurrence) -> str:
     return rule.kind + ("-normalised" if not rule.linear_read else "")
 
 
+def sizes_of(rule: Recurrence, tokens: int = 1) -> dict[str, int]:
+    """Lengths of all axes; K and V differ where the rule lets them."""
+    widths = rule.sizes(key=4, value=4 if rule.square else 2)
+    return {"B": 2, "T": tokens, "H": 3, **widths}
+
+
+def dims_of(rule: Recurrence) -> Dims:
+    return Dims(**{letter: size for letter, size in sizes_of(rule).items() if letter != "G"})
+
+
 def token_of(rule: Recurrence, seed: int = 0) -> dict[str, Array]:
     """One token's inputs and a state, all positive so that normalisers stay away from zero."""
     rng = np.random.default_rng(seed)
-    widths = {"q": (4,), "k": (4,), "v": (2,)}
-    x = {name: rng.uniform(0.1, 1, (2, 3, *widths.get(name, ()))) for name in rule.inputs}
-    x["state"] = rng.uniform(0.1, 1, (2, 3, *rule.state_shape(DIMS)))
+    sizes = sizes_of(rule)
+    token = {name: axes.replace(" T", "") for name, axes in rule.prepared.items()}
+    x = {name: rng.uniform(0.1, 1, shape_of(axes, sizes)) for name, axes in token.items()}
+    x["state"] = rng.uniform(0.1, 1, (2, 3, *rule.state_shape(dims_of(rule))))
     if "log_decay" in x:
         x["log_decay"] = -x["log_decay"]
     return x
@@ -43,8 +54,8 @@ def test_step_backward(rule: Recurrence) -> None:
         before, gradients = rule.step_backward(x["state"], x, d_state)
         return {**gradients, "state": before}
 
-    inputs = token_of(rule)
-    del inputs["q"]
+    unused = ("q", "w_in", "w_out")
+    inputs = {name: x for name, x in token_of(rule).items() if name not in unused}
     check_inputs(forward, backward, inputs)
 
 
@@ -64,10 +75,9 @@ def test_read_backward(rule: Recurrence) -> None:
 @pytest.mark.parametrize("rule", VARIANTS, ids=name_of)
 def test_prepare_backward(rule: Recurrence) -> None:
     rng = np.random.default_rng(1)
-    sizes = {**SIZES, "T": 5}
+    sizes = sizes_of(rule, tokens=5)
     inputs = {
-        name: rng.standard_normal([sizes[letter] for letter in axes.split()])
-        for name, axes in rule.inputs.items()
+        name: rng.standard_normal(shape_of(axes, sizes)) for name, axes in rule.inputs.items()
     }
     names = list(inputs)
 
@@ -94,6 +104,15 @@ def test_a_delta_rule_at_full_strength_stores_the_value() -> None:
     x["k"] /= np.linalg.norm(x["k"], axis=-1, keepdims=True)
     x["beta"] = np.ones_like(x["beta"])
     np.testing.assert_allclose(rule.read(rule.step(x["state"], x), x["k"]), x["v"], rtol=1e-10)
+
+
+def test_vectors_begin_by_remembering() -> None:
+    rng = np.random.default_rng(0)
+    gates = Lstm().start_bias(rng, (2, 12)).reshape(2, 4, 3)
+    np.testing.assert_array_equal(gates, np.eye(4)[1][None, :, None] * np.ones((2, 1, 3)))
+    forget = Slstm().start_bias(rng, (2, 12)).reshape(2, 4, 3)[:, 1]
+    np.testing.assert_allclose(forget[:, [0, -1]], [[5.0, -7.0]] * 2)
+    assert (np.diff(forget) < 0).all()
 
 
 def test_every_input_of_a_rule_can_be_made_by_a_layer() -> None:

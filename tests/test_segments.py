@@ -73,6 +73,13 @@ def test_restarts_follow_the_start_mode(carries: bool) -> None:
     assert cut(Constant(2), carries, 5, fresh(1)).restart.tolist() == [[True, *[not carries] * 2]]
 
 
+def test_positions_count_from_the_segments_start() -> None:
+    """Rows that are 0 and 2 tokens into segments of 3; the count goes on from an earlier call."""
+    begun = Progress(np.array([3, 5]), np.array([0, 2]), np.array([1, 1]), 1)
+    found = cut(Constant(3), True, 5, begun).position
+    np.testing.assert_array_equal(found, [[0, 1, 2, 0, 1], [2, 0, 1, 2, 0]])
+
+
 def test_keep_is_undone_by_its_backward() -> None:
     segments = cut(Given.of([[2, 3], [1, 1, 3]]), False, 5, fresh(2))
     columns = kept(segments, np.zeros(2, np.int64))

@@ -7,10 +7,14 @@ import numba
 from mcore.arrays import Array
 from mcore.backend import Routes, Scan
 from mcore.backends.numba_cpu import attention as _attention
+from mcore.backends.numba_cpu import families as _families
+from mcore.backends.numba_cpu import mlstm_read as _mlstm_read
 from mcore.backends.numba_cpu import read as _read
 from mcore.backends.numba_cpu import route as _route
 from mcore.backends.numba_cpu import scan as _scan
 from mcore.backends.numba_cpu import soup as _soup
+from mcore.backends.numba_cpu import vector_read as _vector_read
+from mcore.backends.numba_cpu import vector_scan as _vector_scan
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.errors import BackendError
 from mcore.recurrence import Inputs, Recurrence
@@ -18,7 +22,10 @@ from mcore.router import Pool, Router
 from mcore.segments import Segments
 
 RULES = frozenset({"linear", "retention", "gated_linear", "delta", "gated_delta"})
-"""The matrix rules whose equations the kernels know."""
+"""The matrix rules with one decay per head and token, or none: one family of kernels."""
+
+VECTOR_RULES = frozenset({"lstm", "gru", "slstm"})
+"""The vector rules whose equations the kernels know."""
 
 
 class NumbaBackend(ReferenceBackend):
@@ -40,9 +47,11 @@ class NumbaBackend(ReferenceBackend):
         super().__init__(threads or available)
 
     def accelerates(self) -> frozenset[tuple[str, str]]:
-        """Scans and reads of all matrix rules, soup, routing, and attention."""
-        return frozenset({(rule, op) for rule in RULES for op in ("scan", "read")}) | {
+        """Scans and reads of matrix and vector rules, soup, routing, and attention."""
+        rules = RULES | VECTOR_RULES | _families.FAMILIES.keys()
+        return frozenset({(rule, op) for rule in rules for op in ("scan", "read")}) | {
             ("linear", "soup"),
+            ("mlstm", "soup"),
             ("*", "route"),
             ("*", "attention"),
         }
@@ -50,7 +59,11 @@ class NumbaBackend(ReferenceBackend):
     def scan(
         self, rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments
     ) -> tuple[Scan, Any]:
-        """Chunkwise matrix form."""
+        """Chunkwise matrix form; vector rules token by token."""
+        if rule.kind in VECTOR_RULES:
+            return _vector_scan.scan(rule, inputs, carry, segments, self.threads)
+        if rule.kind in _families.FAMILIES:
+            return _families.scan(rule, inputs, carry, segments, self.threads)
         if rule.kind not in RULES:
             return super().scan(rule, inputs, carry, segments)
         return _scan.scan(rule, inputs, carry, segments, self.threads)
@@ -59,6 +72,10 @@ class NumbaBackend(ReferenceBackend):
         self, saved: Any, d_reads: Array, d_checkpoints: Array
     ) -> tuple[dict[str, Array], Array | None]:
         """Each segment replayed from the checkpoint before it."""
+        if isinstance(saved, _vector_scan.VectorScanSaved):
+            return _vector_scan.scan_backward(saved, d_reads, d_checkpoints, self.threads)
+        if isinstance(saved, _families.Kept):
+            return _families.scan_backward(saved, d_reads, d_checkpoints, self.threads)
         if not isinstance(saved, _scan.ScanSaved):
             return super().scan_backward(saved, d_reads, d_checkpoints)
         return _scan.scan_backward(saved, d_reads, d_checkpoints, self.threads)
@@ -84,12 +101,20 @@ class NumbaBackend(ReferenceBackend):
         segments: Segments,
     ) -> tuple[Array, Any]:
         """Weighted answers of the visible checkpoints."""
+        if rule.kind in VECTOR_RULES:
+            return _vector_read.read(rule, q, checkpoints, gates, segments)
+        if rule.kind in _families.FAMILIES:
+            return _families.read(rule, q, checkpoints, gates, segments, self.threads)
         if rule.kind not in RULES:
             return super().read(rule, q, checkpoints, gates, segments)
         return _read.read(rule, q, checkpoints, gates, segments, self.threads)
 
     def read_backward(self, saved: Any, dy: Array) -> tuple[Array, Array, Array | None]:
         """Gradients of `read`."""
+        if isinstance(saved, _vector_read.VectorReadSaved):
+            return _vector_read.read_backward(saved, dy)
+        if isinstance(saved, _families.Kept):
+            return _families.read_backward(saved, dy, self.threads)
         if not isinstance(saved, _read.ReadSaved):
             return super().read_backward(saved, dy)
         return _read.read_backward(saved, dy, self.threads)
@@ -103,6 +128,8 @@ class NumbaBackend(ReferenceBackend):
         cached: tuple[Array, Array],
     ) -> tuple[Array, Any]:
         """The answer of the mixed memory: numerators and normalisers are mixed."""
+        if rule.kind == "mlstm":
+            return _mlstm_read.soup(inputs, carry, segments, cached, self.threads)
         if not getattr(rule, "normalize", False):
             return super().soup(rule, inputs, carry, segments, cached)
         return _soup.soup(inputs, carry, segments, cached, self.threads)
@@ -111,6 +138,8 @@ class NumbaBackend(ReferenceBackend):
         self, saved: Any, dy: Array
     ) -> tuple[dict[str, Array], Array | None, Array, Array]:
         """Gradients of `soup`."""
+        if isinstance(saved, _mlstm_read.SoupSaved):
+            return _mlstm_read.soup_backward(saved, dy, self.threads)
         if not isinstance(saved, _soup.SoupSaved):
             return super().soup_backward(saved, dy)
         return _soup.soup_backward(saved, dy, self.threads)

@@ -1,4 +1,5 @@
-"""Exponentials that vectorise, and what is built on them: `exp`, `sigmoid`, `softmax_row`.
+"""Exponentials that vectorise, and what is built on them: `exp`, `sigmoid`, `tanh`, `log_sigmoid`,
+`softmax_row`.
 
 `exp(x) = 2^m exp(r)` with m the nearest integer to x / log 2 and |r| <= log(2) / 2. Adding
 1.5 * 2^23 (2^52) rounds to the nearest integer and leaves it in the low bits of the sum; exp(r) is
@@ -87,6 +88,61 @@ def sigmoid(x: Any) -> Any:
 @overload(sigmoid, jit_options=EXACT)
 def _sigmoid(x: Any) -> Any:
     return _sigmoid32 if x == types.float32 else _sigmoid64
+
+
+def _tanh32(x: Any) -> Any:
+    y = sigmoid(x + x)
+    return y + y - _F(1)
+
+
+def _tanh64(x: Any) -> Any:
+    y = sigmoid(x + x)
+    return y + y - 1.0
+
+
+def tanh(x: Any) -> Any:
+    """`2 sigmoid(2 x) - 1`, in the type of `x`: to about one unit in the last place of 1."""
+    return math.tanh(x)
+
+
+@overload(tanh, jit_options=EXACT)
+def _tanh(x: Any) -> Any:
+    return _tanh32 if x == types.float32 else _tanh64
+
+
+# log(1 + y) = 2 artanh(s), s = y / (2 + y): a series in s^2, at most 1/9 for y = e^-|x|.
+_ARTANH_32 = tuple(_F(2 / (2 * n + 1)) for n in range(7, -1, -1))
+_ARTANH_64 = tuple(2 / (2 * n + 1) for n in range(17, -1, -1))
+
+
+def _log_sigmoid32(x: Any) -> Any:
+    y = exp(-abs(x))
+    s = y / (_F(2) + y)
+    square = s * s
+    p = _ARTANH_32[0]
+    for n in range(1, 8):
+        p = p * square + _ARTANH_32[n]
+    return min(x, _F(0)) - s * p
+
+
+def _log_sigmoid64(x: Any) -> Any:
+    y = exp(-abs(x))
+    s = y / (2.0 + y)
+    square = s * s
+    p = _ARTANH_64[0]
+    for n in range(1, 18):
+        p = p * square + _ARTANH_64[n]
+    return min(x, 0.0) - s * p
+
+
+def log_sigmoid(x: Any) -> Any:
+    """`log sigmoid(x) = min(x, 0) - log(1 + e^-|x|)`, in the type of `x`."""
+    return min(x, 0) - math.log1p(math.exp(-abs(x)))
+
+
+@overload(log_sigmoid, jit_options=EXACT)
+def _log_sigmoid(x: Any) -> Any:
+    return _log_sigmoid32 if x == types.float32 else _log_sigmoid64
 
 
 # Without "no NaN" a maximum does not vectorise. NaN still comes through: exp(NaN - any) is NaN.

@@ -24,6 +24,7 @@ class ReadInputs(NamedTuple):
         gates: (B, T, H, C), or no elements: all 1.
         bounds, first, last: of `Segments`.
         normalized: whether answers are divided by the last column.
+        floors: (B, C, H) least absolute value of that column, or no elements: it is taken as it is.
     """
 
     q: Any
@@ -33,6 +34,7 @@ class ReadInputs(NamedTuple):
     first: Any
     last: Any
     normalized: Any
+    floors: Any
 
 
 class ReadWork(NamedTuple):
@@ -95,14 +97,22 @@ def read_kernel(span: Any, x: Any, work: Any, y: Any) -> None:
             for column in range(low, high):
                 count = choose_rows(x, place, column, work)
                 if count > 0:
-                    _read_checkpoint(x, x.states[place[0], column, place[1]], count, work)
+                    _read_checkpoint(x, (place[0], column, place[1]), count, work)
             store_rows(work.y, y, place)
 
 
 @device
-def _read_checkpoint(x: Any, state: Any, count: int, work: Any) -> None:
-    """Add the weighted answers of one checkpoint to `work.y`."""
-    chosen, eps = work.chosen, x.q.dtype.type(EPS)
+def denominator(x: Any, memory: Any, last: Any) -> Any:
+    """What an answer of the checkpoint at `memory` = (b, column, h) is divided by."""
+    if x.floors.size:
+        last = max(abs(last), x.floors[memory])
+    return last + x.q.dtype.type(EPS)
+
+
+@device
+def _read_checkpoint(x: Any, memory: Any, count: int, work: Any) -> None:
+    """Add the weighted answers of the checkpoint at `memory` = (b, column, h) to `work.y`."""
+    chosen, state = work.chosen, x.states[memory]
     q = pick_rows(work.q, chosen, count, work.picked_q)
     begin, end = chosen[0], chosen[count - 1] + 1
     if end - begin == count and not x.normalized:
@@ -113,6 +123,6 @@ def _read_checkpoint(x: Any, state: Any, count: int, work: Any) -> None:
         t = chosen[r]
         weight = work.weights[t]
         if x.normalized and weight != 0:
-            weight /= work.answers[r, -1] + eps
+            weight /= denominator(x, memory, work.answers[r, -1])
         for j in range(work.y.shape[1]):
             work.y[t, j] += weight * work.answers[r, j]

@@ -33,15 +33,14 @@ def scan(
     from mcore.backends.numba_cpu.scan_work import forward_work
 
     normalized = bool(getattr(rule, "normalize", False))
-    x = _arrays(inputs, carry, segments, normalized)
+    x = scan_arrays(inputs, carry, segments, normalized)
     rows, tokens, heads, keys = x.q.shape
     values = x.v.shape[-1]
     reads = np.empty((rows, tokens, heads, values), x.q.dtype)
     checkpoints = np.zeros((rows, segments.count, heads, keys, values), x.q.dtype)
     run(scan_kernel, Tasks(rows * heads, threads), x, forward_work, reads, checkpoints)
-    flat = checkpoints.reshape(*checkpoints.shape[:3], -1)
     saved = ScanSaved(x, reads if normalized else None, checkpoints, carry is not None)
-    return Scan(divide(reads) if normalized else reads, flat), saved
+    return Scan(divide(reads) if normalized else reads, flattened(checkpoints)), saved
 
 
 def scan_backward(
@@ -69,7 +68,19 @@ def scan_backward(
     return d_inputs, gradients.carry.reshape(*gradients.carry.shape[:2], -1)
 
 
-def _arrays(inputs: Inputs, carry: Array | None, segments: Segments, normalized: bool) -> Any:
+def flattened(checkpoints: Array) -> Array:
+    """(B, S, H, K, V) to (B, S, H, P)."""
+    *lead, keys, values = checkpoints.shape
+    return checkpoints.reshape(*lead, keys * values)
+
+
+def unflattened(flat: Array, rows: int) -> Array:
+    """(..., P) to (..., rows, P / rows)."""
+    return flat.reshape(*flat.shape[:-1], rows, flat.shape[-1] // rows)
+
+
+def scan_arrays(inputs: Inputs, carry: Array | None, segments: Segments, normalized: bool) -> Any:
+    """What scan kernels work on: inputs as they want them, with a column of ones if normalised."""
     from mcore.backends.numba_cpu.scan_work import ScanInputs
 
     q = plain(inputs["q"])

@@ -15,12 +15,9 @@ from mcore.arrays import Array
 from mcore.backends.numba_cpu import read as _read
 from mcore.backends.numba_cpu import scan as _scan
 from mcore.backends.numba_cpu.normalizer import divide, divide_backward, extend
+from mcore.backends.numba_cpu.read import UNDIVIDED
 from mcore.recurrence import Inputs
-from mcore.recurrence.linear import Linear
 from mcore.segments import Segments
-
-UNDIVIDED = Linear()
-"""The rule whose values are numerator and normaliser."""
 
 
 class SoupSaved(NamedTuple):

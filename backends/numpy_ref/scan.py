@@ -56,7 +56,7 @@ def trajectory(
     states = [initial if carry is None else carry.reshape(shape)]
     for t in range(dims.T):
         before = np.where(_restarts(segments, t), initial, states[-1])
-        states.append(rule.step(before, token(rule, inputs, t)))
+        states.append(rule.step(before, token(rule, inputs, segments, t)))
     return states
 
 
@@ -74,20 +74,21 @@ def walk_back(
     for t in reversed(range(dims.T)):
         restarts = _restarts(segments, t)
         before = np.where(restarts, initial, states[t])
-        d_before, d_token = rule.step_backward(before, token(rule, inputs, t), d_state)
+        d_before, d_token = rule.step_backward(before, token(rule, inputs, segments, t), d_state)
         for name, gradient in d_token.items():
             at = slice(None) if rule.is_parameter(name) else (slice(None), t)
             d_inputs[name][at] += gradient
         d_initial = d_initial + np.where(restarts, d_before, 0)
         d_state = d_states[t] + np.where(restarts, 0, d_before)
-    for name, gradient in rule.initial_backward(d_initial).items():
+    for name, gradient in rule.initial_backward(inputs, d_initial).items():
         d_inputs[name] += gradient
     return d_inputs, None if carry is None else d_state.reshape(carry.shape)
 
 
-def token(rule: Recurrence, inputs: Inputs, t: int) -> dict[str, Array]:
-    """The entries of token t: (B, H, ...), and the parameters."""
-    return {n: inputs[n] if rule.is_parameter(n) else inputs[n][:, t] for n in rule.inputs}
+def token(rule: Recurrence, inputs: Inputs, segments: Segments, t: int) -> dict[str, Array]:
+    """The entries of token t (B, H, ...), the parameters, its `position` (B, 1) in the segment."""
+    x = {n: inputs[n] if rule.is_parameter(n) else inputs[n][:, t] for n in rule.inputs}
+    return {**x, "position": segments.position[:, t, None]}
 
 
 def _restarts(segments: Segments, t: int) -> Array:

@@ -14,8 +14,8 @@ from mcore.segments import Segments, cut, fresh
 class MemoryCost:
     """Cost of one head's memory, independent of how a backend computes it.
 
-    Per token, a multiply-add counting 2: write and online read 4 K V; each checkpoint read 2 K V;
-    each logit 2 K. Backward is twice the forward.
+    Per token, a multiply-add counting 2: write and online read as the rule says (4 K V of a matrix
+    memory); each checkpoint read alike (2 K V); each logit 2 K. Backward is twice the forward.
     """
 
     memory: Memory
@@ -28,7 +28,8 @@ class MemoryCost:
         delta = 2.0 * state if getattr(self.memory.rule, "corrects", False) else 0.0
         seen = segments.visible[0].sum(axis=-1)
         logits = 2.0 * self.key * (seen.mean() + 1) if self.memory.readout.router else 0.0
-        return 4.0 * state + delta + 2.0 * state * self.reads(tokens) + logits
+        reads = self.memory.rule.read_flops(self.dims) * self.reads(tokens)
+        return self.memory.rule.flops(self.dims) + delta + reads + logits
 
     def reads(self, tokens: int) -> float:
         """Mean number of checkpoints that a token reads."""
@@ -58,5 +59,10 @@ class MemoryCost:
     @property
     def state_numbers(self) -> int:
         """P."""
-        dims = Dims(1, 1, 1, self.key, self.value)
-        return int(np.prod(self.memory.rule.state_shape(dims)))
+        return int(np.prod(self.memory.rule.state_shape(self.dims)))
+
+    @property
+    def dims(self) -> Dims:
+        """Of one token of one head."""
+        hidden = self.memory.rule.sizes(self.key, self.value).get("E", 0)
+        return Dims(1, 1, 1, self.key, self.value, hidden)

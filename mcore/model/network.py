@@ -95,7 +95,9 @@ class Model:
     @cached_property
     def no_decay(self) -> frozenset[str]:
         """Parameters that weight decay leaves alone: norms, gates' rates, biases."""
-        return frozenset(name for name, x in self.params.items() if x.ndim < 2)
+        return frozenset(
+            name for name, x in self.params.items() if x.ndim < 2 or name.endswith("bias")
+        )
 
     def forward(self, tokens: Array) -> tuple[Array, Any]:
         """Logits (B, T, vocab) of tokens (B, T), and what `backward` needs."""

@@ -1,6 +1,6 @@
 """From tokens to a memory's inputs: one projection, short convolution, activations and gates.
 
-    z = x W;   c = conv(z_conv);   q, k, v = scale * unit(silu(c));   u = z_u
+    z = x W;   c = conv(z_conv);   q, k, v = scale * unit(silu(c + bias));   u = z_u
     beta = sigmoid(z_beta);   log_decay = -exp(a_log) softplus(z_decay + dt_bias)
 
 Which of these a rule wants is declared by the rule (`Recurrence.features`).
@@ -51,7 +51,7 @@ class Projection:
         found, begin = [], 0
         for name in sorted(laws, key=lambda n: not self._convolves(n)):
             width = prod(self.widths[name])
-            end = begin + width * self.heads
+            end = begin + (_rank(laws[name]) or width * self.heads)
             found.append(Slot(name, laws[name], width, slice(begin, end)))
             begin = end
         return found
@@ -60,6 +60,16 @@ class Projection:
     def parameters(self) -> dict[str, Parameter]:
         """Inputs that are the same for all tokens."""
         return {n: law for n, law in self.features.items() if isinstance(law, Parameter)}
+
+    @property
+    def biases(self) -> list[Slot]:
+        """The inputs that a bias is added to."""
+        return [s for s in self.slots if s.law.bias is not None]
+
+    @property
+    def narrow(self) -> list[Slot]:
+        """The gates per channel, projected through a bottleneck."""
+        return [s for s in self.slots if _rank(s.law)]
 
     @cached_property
     def convolved(self) -> int:
@@ -72,10 +82,12 @@ class Projection:
         return Gate("decay") in self.features.values()
 
     def shapes(self) -> Shapes:
-        """`project.weight`, `conv.weight`, and the decay's `a_log`, `dt_bias`."""
+        """`project.weight`, `conv.weight`, biases, and the decay's `a_log`, `dt_bias`."""
         shapes: Shapes = {"project.weight": (self.model, self.slots[-1].columns.stop)}
         if self.convolved:
             shapes["conv.weight"] = (self.convolved, self.conv)
+        shapes |= {s.bias: (s.width * self.heads,) for s in self.biases}
+        shapes |= {s.up: (_rank(s.law), s.width * self.heads) for s in self.narrow}
         if self.decays:
             shapes |= {"a_log": (self.heads,), "dt_bias": (self.heads,)}
         return shapes | {n: self.widths[n] for n, law in self.parameters.items() if law.trained}
@@ -88,12 +100,20 @@ class Projection:
             if slot.name == "u":
                 shape = weight[:, slot.columns].shape
                 weight[:, slot.columns] = normal(rng, shape, ROUTER_STD, dtype)
+            if isinstance(slot.law, Gate) and slot.law.flat:
+                weight[:, slot.columns] = 0
         params["project.weight"] = weight
         if self.convolved:
             params["conv.weight"] = depthwise(rng, self.convolved, self.conv, dtype)
         if self.decays:
             params["a_log"] = init_a_log(rng, self.heads, dtype)
             params["dt_bias"] = init_dt_bias(rng, self.heads, dtype)
+        for slot in self.biases:
+            assert slot.law.bias is not None
+            bias = slot.law.bias(rng, (self.heads, slot.width))
+            params[slot.bias] = bias.reshape(-1).astype(dtype)
+        for slot in self.narrow:
+            params[slot.up] = fan_in(rng, self.shapes()[slot.up], dtype)
         for name, law in self.parameters.items():
             if law.trained:
                 params[name] = law.start(rng, self.widths[name]).astype(dtype)
@@ -153,3 +173,8 @@ class Projection:
             return state["tail"]
         tail: Array = namespace(z).zeros((z.shape[0], self.conv - 1, self.convolved), z.dtype)
         return tail
+
+
+def _rank(law: Law) -> int:
+    """Columns of a gate's bottleneck; 0 if it has none."""
+    return law.rank if isinstance(law, Gate) else 0

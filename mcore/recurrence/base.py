@@ -5,7 +5,7 @@ reference backend derives every operation; fast backends implement whole familie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,13 +17,14 @@ Inputs = Mapping[str, Array]
 
 
 class Dims(NamedTuple):
-    """Sizes of one call: batch rows, tokens, heads, key width, value width."""
+    """Sizes of one call: batch rows, tokens, heads, key and value width, hidden width if any."""
 
     B: int
     T: int
     H: int
     K: int
     V: int
+    E: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,39 @@ class Feature:
         silu: SiLU activation.
         unit: L2 norm over the head's width.
         scale: multiplied by width^-1/2.
+        bias: starting value (H, width) of a trained bias added before the activation; None for no
+            bias. From a random generator and its shape.
     """
 
     conv: bool = True
     silu: bool = True
     unit: bool = False
     scale: bool = False
+    bias: Callable[[np.random.Generator, tuple[int, ...]], Array] | None = None
 
 
 @dataclass(frozen=True)
 class Gate:
     """How a layer makes one scalar input per head from x.
 
-    `sigmoid`: `sigmoid(x W)`. `decay`: `-exp(a_log) softplus(x W + dt_bias)`.
+    `sigmoid`: `sigmoid(z)`. `decay`: `-exp(a_log) softplus(z + dt_bias)`. `slow_decay`:
+    `log(sigmoid(z)) / 16`. `capped`: `15 tanh(z / 15)`. `bounded_decay`:
+    `-exp(-1/2) sigmoid(z)`. With z = x W + bias.
+
+    Attributes:
+        law: one of these names.
+        rank: if not 0, one number per key channel instead, from `z = x W W_up + bias` with W_up
+            (rank, H K).
+        bias: starting value (H, width) of a trained bias; None for no bias.
+        largest: what a sigmoid is multiplied by.
+        flat: whether W is 0 at the start.
     """
 
     law: str
+    rank: int = 0
+    bias: Callable[[np.random.Generator, tuple[int, ...]], Array] | None = None
+    largest: float = 1.0
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,10 @@ class Recurrence(ABC):
 
     kind: ClassVar[str]
     family: ClassVar[str]
-    """The kind of memory, by which kernels are shared: `matrix`."""
+    """The kind of memory, by which kernels are shared: `matrix`, `vector`, `deep`."""
+
+    square: ClassVar[bool] = False
+    """Whether values must be as wide as keys."""
 
     @property
     def linear_read(self) -> bool:
@@ -95,9 +116,22 @@ class Recurrence(ABC):
         """Lengths of the declared axes that follow from K and V."""
         return {"K": key, "V": value}
 
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Lengths of the declared axes that the rule alone fixes; here none."""
+        return {}
+
     @abstractmethod
     def state_shape(self, dims: Dims) -> tuple[int, ...]:
         """Shape of one head's state."""
+
+    def flops(self, dims: Dims) -> float:
+        """FLOPs of one token in one head, written and read; a multiply-add counts 2."""
+        return 4.0 * float(np.prod(self.state_shape(dims)))
+
+    def read_flops(self, dims: Dims) -> float:
+        """FLOPs of reading one head's memory once."""
+        return 2.0 * float(np.prod(self.state_shape(dims)))
 
     @abstractmethod
     def unflatten(self, flat: Array, width: int) -> Array:
@@ -105,7 +139,10 @@ class Recurrence(ABC):
 
     @abstractmethod
     def step(self, state: Array, x: Inputs) -> Array:
-        """The state after one token; `x` maps names to (B, H, ...), parameters to what they are."""
+        """The state after one token; `x` maps names to (B, H, ...), parameters to what they are.
+
+        `x["position"]` (B, 1) is the number of tokens that came before in the token's segment.
+        """
 
     @abstractmethod
     def step_backward(
@@ -119,6 +156,28 @@ class Recurrence(ABC):
     @abstractmethod
     def read(self, state: Array, q: Array) -> Array:
         """The answer (..., V) of a state to queries (..., K)."""
+
+    def mix(self, states: Sequence[Array], gates: Array, seen: Array) -> Array:
+        """What `soup` reads in place of several memories; here `sum_i gates_i state_i`.
+
+        Args:
+            states: (B, H, *state_shape) each, the online memory last.
+            gates: (B, len(states), H), 0 where a memory is not seen.
+            seen: (B, len(states)) bool.
+        """
+        mixed = _spread(gates[:, -1], states[-1]) * states[-1]
+        for i, state in enumerate(states[:-1]):
+            mixed = mixed + _spread(gates[:, i], state) * state
+        return mixed
+
+    def mix_backward(
+        self, states: Sequence[Array], gates: Array, seen: Array, d_mixture: Array
+    ) -> tuple[list[Array], Array]:
+        """Gradients of `mix`: with respect to each state, and to the gates."""
+        flat = d_mixture.reshape(*d_mixture.shape[:2], -1)
+        products = [(flat * state.reshape(flat.shape)).sum(axis=-1) for state in states]
+        spread = [_spread(gates[:, i], d_mixture) * d_mixture for i in range(len(states))]
+        return spread, namespace(d_mixture).stack(products, axis=1)
 
     @abstractmethod
     def read_backward(self, state: Array, q: Array, dy: Array) -> tuple[Array, Array]:
@@ -156,6 +215,11 @@ class Recurrence(ABC):
         initial: Array = namespace(like).zeros((dims.H, size), like.dtype)
         return initial
 
-    def initial_backward(self, d_initial: Array) -> dict[str, Array]:
+    def initial_backward(self, inputs: Inputs, d_initial: Array) -> dict[str, Array]:
         """Gradient of `initial` with respect to the parameters it is made of."""
         return {}
+
+
+def _spread(gate: Array, state: Array) -> Array:
+    """(B, H) to broadcast over a state (B, H, ...)."""
+    return gate.reshape(*gate.shape, *(1,) * (state.ndim - 2))

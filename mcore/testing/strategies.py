@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypedDict
 from hypothesis import strategies as st
 
 from mcore.arrays import Array
-from mcore.testing.samples import declared_inputs, sample_inputs, sample_normal
+from mcore.testing.samples import declared_inputs, fitting, sample_inputs, sample_normal
 
 Axis = str | dict[str, Any]
 
@@ -33,8 +33,21 @@ RECURRENCES: tuple[Axis, ...] = (
     {"kind": "linear", "feature_map": "identity", "normalize": True},
     "retention",
     "gated_linear",
+    "gla",
+    "swla",
+    "rwkv7",
+    "mlstm",
     "delta",
     "gated_delta",
+    "dla",
+    "titans",
+    {"kind": "titans", "chunk": 3},
+    "yaad",
+    "moneta",
+    "memora",
+    "lstm",
+    "gru",
+    "slstm",
 )
 READOUTS: tuple[Axis, ...] = (
     "none",
@@ -71,11 +84,17 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """A composition with sizes and a seed; the arrays follow from them."""
+    """A composition with sizes and a seed; the arrays follow from them.
+
+    Sizes that the rule cannot take are made to fit.
+    """
 
     composition: Composition
     sizes: Sizes
     seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", Sizes(*fitting(self.composition, self.sizes)))
 
     @cached_property
     def declared(self) -> dict[str, str]:

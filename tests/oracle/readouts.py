@@ -11,7 +11,9 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import getval
 
+from oracle.deep import DeepMemory
 from oracle.rules import Memory, Rule, read
+from oracle.stabilised import Triple, mix_triples
 
 Readout = Mapping[str, Any]
 
@@ -20,7 +22,7 @@ class View(NamedTuple):
     """All that one token sees: its queries, the memories and the mean key behind each of them."""
 
     rule: Rule
-    memories: list[Memory]
+    memories: list[Any]
     contexts: list[Any]
     q: Any
     u: Any
@@ -80,6 +82,12 @@ def grm(readout: Readout, view: View) -> Any:
 def soup(readout: Readout, view: View) -> Any:
     """Eq. 14-15: one read of the gated sum of all memories, normalisers mixed alike."""
     gates = softmax(logits(view))
+    if isinstance(view.memories[0], DeepMemory):
+        pairs = zip(*(memory.weights for memory in view.memories), strict=True)
+        w_in, w_out = (weighted(gates, list(matrices)) for matrices in pairs)
+        return read(view.rule, view.memories[0]._replace(weights=(w_in, w_out)), view.q)
+    if isinstance(view.memories[0], Triple):
+        return read(view.rule, mix_triples(gates, view.memories), view.q)
     matrix = weighted(gates, [memory.matrix for memory in view.memories])
     normaliser = weighted(gates, [memory.normaliser for memory in view.memories])
     return read(view.rule, Memory(matrix, normaliser), view.q)

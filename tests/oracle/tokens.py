@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from oracle.composition import Composition, axis
 from oracle.readouts import View, combine, logits
-from oracle.rules import Memory, empty, feature, write
+from oracle.rules import begin, feature, go_on, write
 from oracle.segments import segment_lengths
 
 Array = npt.NDArray[Any]
 Inputs = Mapping[str, Any]
+PARAMETERS = ("recurrent", "recurrent_bias", "w_in", "w_out")
 
 
 class Head(NamedTuple):
@@ -28,7 +29,7 @@ class Head(NamedTuple):
 
 def oracle(inputs: Inputs, composition: Composition) -> Any:
     """y (B, T, H, V) of `mcore.memory` for `inputs`, an array for every name it declares."""
-    B, T, H, _ = inputs["q"].shape
+    B, T, H = sizes(inputs)
     readout = axis(composition, "readout")
     outputs = [
         combine(readout, view)
@@ -48,7 +49,7 @@ def oracle_gradients(inputs: Inputs, composition: Composition, dy: Array) -> dic
 def selection_gap(inputs: Inputs, composition: Composition) -> float:
     """How far a top-k selection is from a tie: the least gap between a taken and a left logit."""
     top_k = axis(composition, "readout")["top_k"]
-    B, _, H, _ = inputs["q"].shape
+    B, _, H = sizes(inputs)
     gaps = [np.inf]
     for b, h in np.ndindex(B, H):
         for view in views(head(inputs, composition, b, h), composition):
@@ -60,34 +61,46 @@ def selection_gap(inputs: Inputs, composition: Composition) -> float:
 
 def head(inputs: Inputs, composition: Composition, b: int, h: int) -> Head:
     """One head of one row taken out of the inputs."""
-    T = inputs["q"].shape[1]
-    tokens = [{name: pick(inputs[name], b, t, h) for name in inputs} for t in range(T)]
+    T = sizes(inputs)[1]
+    tokens = [{name: pick(name, inputs[name], b, t, h) for name in inputs} for t in range(T)]
     lengths = segment_lengths(axis(composition, "segmentation"), T, b)
-    return Head(tokens, lengths, inputs["k"].shape[-1], inputs["v"].shape[-1])
+    key_width = inputs["k"].shape[-1] if "k" in inputs else 0
+    value_width = inputs["v"].shape[-1] if "v" in inputs else inputs["recurrent"].shape[1]
+    return Head(tokens, lengths, key_width, value_width)
 
 
-def pick(array: Any, b: int, t: int, h: int) -> Any:
-    """The entry of one token: a parameter (H,) is the same for all of them."""
-    return array[h] if array.ndim == 1 else array[b, t, h]
+def sizes(inputs: Inputs) -> tuple[int, int, int]:
+    """B, T, H."""
+    B, T, H, _ = inputs["q" if "q" in inputs else "x"].shape
+    return B, T, H
+
+
+def pick(name: str, array: Any, b: int, t: int, h: int) -> Any:
+    """The entry of one token: a parameter (H, ...) is the same for all of them."""
+    return array[h] if array.ndim == 1 or name in PARAMETERS else array[b, t, h]
 
 
 def views(head: Head, composition: Composition) -> Iterator[View]:
     """What each token of a head sees, in order."""
     rule = axis(composition, "recurrence")
-    cached: list[Memory] = []
+    cached: list[Any] = []
     cached_contexts: list[Any] = []
     position = 0
     for length in head.lengths:
-        online = empty(head.key_width, head.value_width)
+        online = begin(rule, head.tokens[position], (head.key_width, head.value_width))
         if composition["start"] == "checkpoint" and cached:
-            online = cached[-1]
+            online = go_on(cached[-1])
         keys: list[Any] = []
         for token in head.tokens[position : position + length]:
             online = write(rule, online, token)
-            keys.append(feature(rule, token["k"]))
+            keys.append(feature(rule, token.get("k", anp.zeros(0))))
             context = sum(keys[1:], keys[0]) / len(keys)
             yield View(
-                rule, [*cached, online], [*cached_contexts, context], token["q"], token.get("u")
+                rule,
+                [*cached, online],
+                [*cached_contexts, context],
+                token.get("q"),
+                token.get("u"),
             )
         cached.append(online)
         cached_contexts.append(context)

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mcore.recurrence import RULES
 from mcore.spec.schema.backend import BackendSpec
 from mcore.spec.schema.base import Finding, KeyPath, Section, Shorthand, refuse
 from mcore.spec.schema.data import DataSpec, MqarSpec
@@ -45,7 +46,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        found = _length_findings(self, self.memory, ("memory",))
+        found = _length_findings(self, self.memory, ("memory",)) + _width_findings(self)
         for index, block in enumerate(self.model.blocks or ()):
             if block.memory is not None:
                 path = ("model", "blocks", index, "memory")
@@ -62,6 +63,16 @@ def _in_block(finding: Finding, path: KeyPath) -> Finding:
     inside = finding.below(path)
     section = tuple(("memory", *other) for other in finding.needs)
     return inside._replace(needs=(*inside.needs, *section, ("memory", *finding.path)))
+
+
+def _width_findings(spec: Spec) -> list[Finding]:
+    key, value = spec.model.key_width, spec.model.value_width
+    kinds = [memory.recurrence.kind for memory in spec.memories() if memory]
+    square = next((kind for kind in kinds if RULES[kind].square), None)
+    if square is None or key == value:
+        return []
+    message = f"is {value}, and {square} wants values as wide as keys; {key} would do"
+    return [Finding(("model", "value"), message, (("model", "key"), ("memory", "recurrence")))]
 
 
 def _length_findings(spec: Spec, memory: MemorySpec, path: KeyPath) -> list[Finding]:
