@@ -75,7 +75,9 @@ class Problem(NamedTuple):
             shape = tuple(sizes.get(axis, self.width) for axis in axes.split())
             normal = rng.standard_normal(shape)
             scale = self.width**-0.5 if name in ("q", "k") else 1.0
-            special = {"log_decay": -0.1 * normal**2, "beta": 1 / (1 + np.exp(-normal))}
+            unit = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+            sigmoid = 1 / (1 + np.exp(-normal))
+            special = {"log_decay": -0.1 * normal**2, "beta": sigmoid, "kk": unit, "a": sigmoid}
             found[name] = special.get(name, scale * normal).astype(np.float32)
         return found
 

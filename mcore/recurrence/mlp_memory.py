@@ -48,7 +48,8 @@ class MlpMemory(Recurrence):
     square: ClassVar[bool] = True
 
     expansion: int = field(
-        default=4, metadata={"description": "Hidden width of the memory over its key width."}
+        default=4,
+        metadata={"description": "Hidden width of the memory over its key width.", "least": 1},
     )
 
     def __post_init__(self) -> None:

@@ -33,7 +33,8 @@ class Titans(MlpMemory):
     kind: ClassVar[str] = "titans"
 
     chunk: int = field(
-        default=1, metadata={"description": "Tokens whose gradients are taken at one memory."}
+        default=1,
+        metadata={"description": "Tokens whose gradients are taken at one memory.", "least": 1},
     )
 
     def __post_init__(self) -> None:

@@ -24,15 +24,16 @@ class RecurrenceKind(Section):
 
 def _section_of(rule: type[Rule]) -> type[RecurrenceKind]:
     """A section whose keys are the rule's dataclass fields, described by their metadata."""
-    what = (rule.__doc__ or "").strip().splitlines()[0]
-    kind: Any = (Literal[rule.kind], Field(default=rule.kind, description=what))
+    title = (rule.__doc__ or "").strip().splitlines()[0]
+    kind: Any = (Literal[rule.kind], Field(default=rule.kind, description=title))
     options: dict[str, Any] = {}
     hints = get_type_hints(rule)
     own: tuple[DataclassField[Any], ...] = fields(rule) if is_dataclass(rule) else ()
     for option in own:
-        field = Field(default=option.default, description=option.metadata["description"])
+        what, least = option.metadata["description"], option.metadata.get("least")
+        field = Field(default=option.default, description=what, ge=least)
         options[option.name] = (hints[option.name], field)
-    return create_model(rule.__name__, __base__=RecurrenceKind, __doc__=what, kind=kind, **options)
+    return create_model(rule.__name__, __base__=RecurrenceKind, __doc__=title, kind=kind, **options)
 
 
 SECTIONS = {kind: _section_of(rule) for kind, rule in RULES.items()}
