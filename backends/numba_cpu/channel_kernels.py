@@ -9,12 +9,11 @@ from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.channel_chunk import (
     CHANNEL_ROWS,
     channel_answers,
-    channel_backward,
     channel_write,
     load_channel_chunk,
     make_chunk,
-    make_gradient,
 )
+from mcore.backends.numba_cpu.channel_chunk_backward import channel_backward, make_gradient
 from mcore.backends.numba_cpu.scan_work import ScanInputs, segment_start
 
 
