@@ -3,7 +3,7 @@
     python -m benchmarks.quickstart --seeds 0 1 2
 
 Trains `specs/quickstart.yaml` and the variants it compares, and writes one table for all seeds to
-`benchmarks/results/quickstart.md`. About two minutes a seed on two cores.
+`benchmarks/results/quickstart.md`. About a minute a seed on two cores.
 """
 
 import argparse

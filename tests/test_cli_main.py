@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -135,16 +135,26 @@ def test_every_help_has_an_example(verb: list[str], capsys: Capture) -> None:
     assert "Example: mcore" in capsys.readouterr().out
 
 
-def test_help_starts_fast_and_plain() -> None:
-    begun = time.perf_counter()
+def processor_seconds(*arguments: str) -> float:
+    """What a command costs: unlike the clock, this does not see who else uses the machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process(*arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def test_help_starts_fast() -> None:
+    assert min(processor_seconds("--help") for _ in range(3)) < 0.5
+
+
+def test_help_is_plain_where_asked() -> None:
     done = process("--help", env={"NO_COLOR": "1", "FORCE_COLOR": "1"})
-    assert time.perf_counter() - begun < 2
     assert done.returncode == 0
     assert "\x1b[3" not in done.stdout
 
 
 def test_importing_the_command_line_is_light() -> None:
-    heavy = "{'pydantic', 'numba', 'yaml'} & set(sys.modules)"
+    heavy = "{'pydantic', 'numba', 'numpy', 'yaml'} & set(sys.modules)"
     code = f"import sys, mcore.spec, mcore.cli.app; print(*{heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
