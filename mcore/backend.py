@@ -46,12 +46,10 @@ class Routes(NamedTuple):
         gates: (B, T, H, columns + 1) weights of the checkpoints, and of the online memory last;
             exactly 0 where a checkpoint may not be read or was not selected.
         contexts: (B, S, H, K) mean key of each segment so far (including what `offset` counts).
-        keys: (B, H, K) sum of the keys of the row's last segment.
     """
 
     gates: Array
     contexts: Array
-    keys: Array
 
 
 class Backend(Protocol):
@@ -88,7 +86,7 @@ class Backend(Protocol):
         """
 
     def route_backward(
-        self, saved: Saved, d_gates: Array, d_contexts: Array, d_keys: Array
+        self, saved: Saved, d_gates: Array, d_contexts: Array
     ) -> tuple[Array, Array, Pool]:
         """Gradients with respect to u, keys and the pool."""
 

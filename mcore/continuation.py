@@ -10,6 +10,7 @@ from mcore.arrays import Array
 from mcore.backend import Routes, Scan
 from mcore.cache import MemoryState, join, keep, keep_backward, kept
 from mcore.reading import Scene, SceneGradient
+from mcore.segments import Segments
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,10 @@ class Ended(NamedTuple):
     Attributes:
         checkpoints: (B, cached + S, H, P) of the cache followed by this call's checkpoints.
         contexts: (B, cached + S, H, K) of their contexts.
-        keys: (B, H, K) of the last segment's key sum.
     """
 
     checkpoints: Array
     contexts: Array
-    keys: Array
 
 
 def end_state(saved: MemorySaved) -> MemoryState:
@@ -64,39 +63,37 @@ def end_state(saved: MemorySaved) -> MemoryState:
     if saved.routes is not None:
         joined_contexts = join(contexts, saved.routes.contexts, segments.cached + segments.count)
         contexts = keep(joined_contexts, columns)
-        keys = np.where(at_border[:, None, None], 0, saved.routes.keys)
+        keys = _open_keys(saved) * saved.routes.contexts[rows, segments.final]
     else:
         contexts = np.zeros((len(rows), columns.shape[1], *contexts.shape[2:]), contexts.dtype)
-    begun = segments.bounds[rows, segments.final]
-    length = segments.tokens - begun + np.where(segments.final == 0, segments.offset, 0)
     return MemoryState(
         online=saved.scan.checkpoints[rows, segments.final],
         checkpoints=keep(joined, columns),
         contexts=contexts,
         keys=keys,
         position=before.position + segments.tokens,
-        length=np.where(at_border, 0, length),
+        length=np.where(at_border, 0, _length(segments)),
         count=(columns >= 0).sum(axis=1),
         origin=before.origin,
     )
 
 
 def end_backward(saved: MemorySaved, d_end: MemoryState | None) -> Ended:
-    """Gradient of `end_state` with respect to the joined checkpoints, contexts and key sums."""
+    """Gradient of `end_state` with respect to the joined checkpoints and contexts."""
     segments, before = saved.scene.segments, saved.before
     width = segments.cached + segments.count
     shape = (segments.rows, width, *before.checkpoints.shape[2:])
     checkpoints = np.zeros(shape, before.checkpoints.dtype)
     contexts = np.zeros((*shape[:3], before.contexts.shape[-1]), before.contexts.dtype)
     if d_end is None:
-        return Ended(checkpoints, contexts, np.zeros_like(before.keys))
+        return Ended(checkpoints, contexts)
     columns = _kept(saved)
     checkpoints = keep_backward(d_end.checkpoints, columns, checkpoints)
     rows = np.arange(segments.rows)
     checkpoints[rows, segments.cached + segments.final] += d_end.online
     contexts = keep_backward(d_end.contexts, columns, contexts)
-    keys = np.where(_at_border(saved)[:, None, None], 0, d_end.keys)
-    return Ended(checkpoints, contexts, keys)
+    contexts[rows, segments.cached + segments.final] += _open_keys(saved) * d_end.keys
+    return Ended(checkpoints, contexts)
 
 
 def state_gradient(
@@ -123,6 +120,20 @@ def _at_border(saved: MemorySaved) -> Array:
     """(B,) whether the last token completed its segment."""
     segments = saved.scene.segments
     return np.asarray(segments.closed > segments.final)
+
+
+def _length(segments: Segments) -> Array:
+    """(B,) tokens of each row's last segment so far."""
+    rows = np.arange(segments.rows)
+    begun = segments.bounds[rows, segments.final]
+    length: Array = segments.tokens - begun + np.where(segments.final == 0, segments.offset, 0)
+    return length
+
+
+def _open_keys(saved: MemorySaved) -> Array:
+    """(B, 1, 1) what the context of the open segment is multiplied by to give its key sum."""
+    length = np.where(_at_border(saved), 0, _length(saved.scene.segments))
+    return length.astype(saved.before.keys.dtype)[:, None, None]
 
 
 def _kept(saved: MemorySaved) -> Array:

@@ -124,8 +124,7 @@ class Memory:
             raise ShapeError(f"dy: shape {dy.shape}, expected that of y {scene.reads.shape}")
         ended = end_backward(saved, d_end)
         columns, cached = scene.segments.columns, scene.segments.cached
-        d_routes = (ended.contexts[:, cached:], ended.keys)
-        gradient = answer_backward(scene, saved.answer_saved, dy, d_routes)
+        gradient = answer_backward(scene, saved.answer_saved, dy, ended.contexts[:, cached:])
         ended.checkpoints[:, :columns] += gradient.checkpoints
         d_inputs, d_carry = self.backend.scan_backward(
             saved.scan_saved, gradient.reads, ended.checkpoints[:, cached:]

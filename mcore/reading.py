@@ -59,10 +59,8 @@ def answer(scene: Scene) -> tuple[Output, Any]:
     return (y, None), ("mixed" if scene.rule.linear_read else "constant", saved)
 
 
-def answer_backward(
-    scene: Scene, saved: Any, dy: Array, d_routes: tuple[Array, Array] | None
-) -> SceneGradient:
-    """Gradient of `answer`; `d_routes` are gradients of the routes' contexts and key sums."""
+def answer_backward(scene: Scene, saved: Any, dy: Array, d_contexts: Array) -> SceneGradient:
+    """Gradient of `answer`; `d_contexts` (B, S, H, K) is that of the routes' contexts."""
     form, kept = saved
     if form == "online":
         return SceneGradient({}, None, dy, np.zeros_like(scene.checkpoints), None)
@@ -70,7 +68,7 @@ def answer_backward(
         return _mixed_backward(scene, kept, dy)
     if form == "constant":
         return _gated_backward(scene, kept, dy)[0]
-    return _routed_backward(scene, kept, dy, d_routes)
+    return _routed_backward(scene, kept, dy, d_contexts)
 
 
 def _mixed(scene: Scene) -> tuple[Array, Any]:
@@ -131,9 +129,7 @@ def _routed(scene: Scene) -> tuple[Output, Any]:
     return (y, routes), ("routed", (route, "gated", gated))
 
 
-def _routed_backward(
-    scene: Scene, saved: Any, dy: Array, d_routes: tuple[Array, Array] | None
-) -> SceneGradient:
+def _routed_backward(scene: Scene, saved: Any, dy: Array, d_contexts: Array) -> SceneGradient:
     route, form, kept = saved
     if form == "soup":
         d_inputs, d_carry, d_checkpoints, d_gates = scene.backend.soup_backward(kept, dy)
@@ -141,11 +137,7 @@ def _routed_backward(
     else:
         gated, d_gates = _gated_backward(scene, kept, dy)
         d_inputs, d_carry, d_reads, d_checkpoints, _ = gated
-    if d_routes is None:
-        rows, _, heads, width = scene.inputs["k"].shape
-        shape = (rows, scene.segments.count, heads, width)
-        d_routes = np.zeros(shape, dy.dtype), np.zeros((rows, heads, width), dy.dtype)
-    du, dk, d_pool = scene.backend.route_backward(route, d_gates, *d_routes)
+    du, dk, d_pool = scene.backend.route_backward(route, d_gates, d_contexts)
     d_inputs = add_gradients(d_inputs, {"u": du, "k": dk})
     return SceneGradient(d_inputs, d_carry, d_reads, d_checkpoints, d_pool)
 

@@ -29,8 +29,8 @@ def routing(case: Case, dtype: str, rng: np.random.Generator) -> tuple[Any, ...]
     before[segments.offset == 0] = 0
     d_gates = normal(rng, dtype, *wide[:3], segments.columns + 1)
     d_contexts = normal(rng, dtype, case.rows, segments.count, case.heads, case.keys)
-    gradients = d_gates, d_contexts, normal(rng, dtype, *before.shape)
-    return normal(rng, dtype, *wide), normal(rng, dtype, *wide), Pool(pooled, before), gradients
+    pool = Pool(pooled, before)
+    return normal(rng, dtype, *wide), normal(rng, dtype, *wide), pool, (d_gates, d_contexts)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

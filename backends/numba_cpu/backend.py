@@ -83,14 +83,14 @@ class NumbaBackend(ReferenceBackend):
     def route(
         self, u: Array, keys: Array, segments: Segments, router: Router, pool: Pool
     ) -> tuple[Routes, Any]:
-        """Gates, contexts and key sums."""
+        """Gates and contexts."""
         return _route.route(u, keys, segments, router, pool, self.threads)
 
     def route_backward(
-        self, saved: Any, d_gates: Array, d_contexts: Array, d_keys: Array
+        self, saved: Any, d_gates: Array, d_contexts: Array
     ) -> tuple[Array, Array, Pool]:
         """Gradients of `route`."""
-        return _route.route_backward(saved, d_gates, d_contexts, d_keys, self.threads)
+        return _route.route_backward(saved, d_gates, d_contexts, self.threads)
 
     def read(
         self,

@@ -34,20 +34,19 @@ def route(
     x = RouteInputs(u, plain(keys, u), pooled, before, bounds, first, last, offset, top_k)
     gates = np.empty((rows, tokens, heads, segments.columns + 1), u.dtype)
     contexts = np.zeros((rows, segments.count, heads, width), u.dtype)
-    sums = np.empty((rows, heads, width), u.dtype)
-    run(route_kernel, Tasks(rows * heads, threads), x, route_work, (gates, contexts, sums))
-    return Routes(gates, contexts, sums), RouteSaved(x, gates, contexts)
+    run(route_kernel, Tasks(rows * heads, threads), x, route_work, (gates, contexts))
+    return Routes(gates, contexts), RouteSaved(x, gates, contexts)
 
 
 def route_backward(
-    saved: RouteSaved, d_gates: Array, d_contexts: Array, d_keys: Array, threads: int
+    saved: RouteSaved, d_gates: Array, d_contexts: Array, threads: int
 ) -> tuple[Array, Array, Pool]:
     """See `mcore.backend.Backend.route_backward`."""
     from mcore.backends.numba_cpu.route_backward_kernels import route_backward_kernel
     from mcore.backends.numba_cpu.route_kernels import route_work
 
     x = saved.x
-    incoming = [plain(array, x.u) for array in (d_gates, d_contexts, d_keys)]
+    incoming = [plain(array, x.u) for array in (d_gates, d_contexts)]
     out = tuple(np.empty_like(array) for array in (x.u, x.keys, x.cached, x.before))
     tasks = Tasks(x.u.shape[0] * x.u.shape[2], threads)
     given = (saved.gates, saved.contexts, *incoming)

@@ -15,10 +15,10 @@ from mcore.backends.numba_cpu.visible import visible_columns
 def route_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) -> None:
     """Gradients for the tasks (row, head) in `span`.
 
-    given = (gates, contexts, d_gates, d_contexts, d_keys);
+    given = (gates, contexts, d_gates, d_contexts);
     out = (du, dkeys, d_cached, d_before).
     """
-    gates, contexts, d_gates, d_contexts, d_keys = given
+    gates, contexts, d_gates, d_contexts = given
     heads, tokens, rows = x.u.shape[2], x.u.shape[1], work.u.shape[0]
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
@@ -32,7 +32,7 @@ def route_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) ->
                 out[2][b, i, h, j] = work.contexts_t[j, i]
         for s in range(x.first.shape[1]):
             if x.bounds[b, s] < x.bounds[b, s + 1]:
-                _means_backward(x, (b, h, s), work, (d_contexts, d_keys), out)
+                _means_backward(x, (b, h, s), work, d_contexts, out)
 
 
 @device
@@ -70,7 +70,7 @@ def _softmax_backward(x: Any, place: Any, work: Any, given: Any, du: Any) -> Non
 
 
 @device
-def _means_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None:
+def _means_backward(x: Any, place: Any, work: Any, d_contexts: Any, out: Any) -> None:
     """Through the running means of segment `place` = (b, h, s): on for u, back for the keys."""
     b, h, s = place
     du, d_keys, _, d_before = out
@@ -82,7 +82,7 @@ def _means_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None
         for j in range(sums.shape[0]):
             sums[j] += x.keys[b, t, h, j]
             du[b, t, h, j] += weight * sums[j]
-    _end_gradient(x, place, work, given, count)
+    _end_gradient(x, place, work, d_contexts, count)
     for t in range(last - 1, first - 1, -1):
         weight = work.online[t] / x.u.dtype.type(count)
         for j in range(sums.shape[0]):
@@ -95,15 +95,12 @@ def _means_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None
 
 
 @device
-def _end_gradient(x: Any, place: Any, work: Any, given: Any, count: int) -> None:
+def _end_gradient(x: Any, place: Any, work: Any, d_contexts: Any, count: int) -> None:
     """Gradient of the key sum at the end of a segment, in `work.sums`."""
     b, h, s = place
-    d_contexts, d_keys = given
-    column, last = x.cached.shape[1] + s, x.bounds[b, s + 1] == x.bounds[b, -1]
+    column = x.cached.shape[1] + s
     for j in range(work.sums.shape[0]):
         total = d_contexts[b, s, h, j]
         if column < work.contexts_t.shape[1]:
             total += work.contexts_t[j, column]
         work.sums[j] = total / x.u.dtype.type(count)
-        if last:
-            work.sums[j] += d_keys[b, h, j]

@@ -77,8 +77,8 @@ def route_work(x: RouteInputs) -> RouteWork:
 
 @kernel
 def route_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
-    """out = (gates (B, T, H, C + 1), contexts (B, S, H, K), key sums (B, H, K)) for `span`."""
-    gates, contexts, sums = out
+    """out = (gates (B, T, H, C + 1), contexts (B, S, H, K)) for `span`."""
+    gates, contexts = out
     heads, tokens, rows = x.u.shape[2], x.u.shape[1], work.u.shape[0]
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
@@ -86,8 +86,6 @@ def route_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
         for s in range(x.first.shape[1]):
             if x.bounds[b, s] < x.bounds[b, s + 1]:
                 _pool_segment(x, (b, h, s), work, contexts)
-        for j in range(sums.shape[2]):
-            sums[b, h, j] = work.sums[j]
         for begin in range(0, tokens, rows):
             _gate_block(x, (b, h, begin, min(rows, tokens - begin)), work, gates)
 

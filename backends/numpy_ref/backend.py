@@ -49,14 +49,14 @@ class ReferenceBackend:
     def route(
         self, u: Array, keys: Array, segments: Segments, router: Router, pool: Pool
     ) -> tuple[Routes, Any]:
-        """Gates, contexts and key sums."""
+        """Gates and contexts."""
         return _route.route(u, keys, segments, router, pool)
 
     def route_backward(
-        self, saved: Any, d_gates: Array, d_contexts: Array, d_keys: Array
+        self, saved: Any, d_gates: Array, d_contexts: Array
     ) -> tuple[Array, Array, Pool]:
         """Gradients of `route`."""
-        return _route.route_backward(saved, d_gates, d_contexts, d_keys)
+        return _route.route_backward(saved, d_gates, d_contexts)
 
     def read(
         self,

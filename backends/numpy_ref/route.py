@@ -30,7 +30,7 @@ def route(
     """See `mcore.backend.Backend.route`."""
     sums, counts = _running(keys, segments, pool.keys)
     online = sums / counts[..., None, None]
-    contexts, last = _at_ends(online, sums, segments)
+    contexts = _at_ends(online, segments)
     joined = np.concatenate([pool.contexts, contexts], axis=1)[:, : segments.columns]
     scale = u.shape[-1] ** -0.5
     logits = np.einsum("bthk,bchk->bthc", u, joined) * scale
@@ -39,12 +39,10 @@ def route(
         logits = np.where(_best(logits, router.top_k), logits, -np.inf)
     own = np.einsum("bthk,bthk->bth", u, online)[..., None] * scale
     gates = _softmax(np.concatenate([logits, own], axis=-1))
-    return Routes(gates, contexts, last), _Saved(u, segments, gates, joined, online)
+    return Routes(gates, contexts), _Saved(u, segments, gates, joined, online)
 
 
-def route_backward(
-    saved: Any, d_gates: Array, d_contexts: Array, d_keys: Array
-) -> tuple[Array, Array, Pool]:
+def route_backward(saved: Any, d_gates: Array, d_contexts: Array) -> tuple[Array, Array, Pool]:
     """See `mcore.backend.Backend.route_backward`."""
     segments, cached = saved.segments, saved.segments.cached
     scale = saved.u.shape[-1] ** -0.5
@@ -56,7 +54,7 @@ def route_backward(
     d_ends = d_contexts.copy()
     d_ends[:, : segments.count - 1] += d_joined[:, cached:]
     d_online = d_logits[..., -1:] * saved.u
-    dk, d_pool = _running_backward(d_online, d_ends, d_keys, segments)
+    dk, d_pool = _running_backward(d_online, d_ends, segments)
     return du, dk, Pool(d_joined[:, :cached], d_pool)
 
 
@@ -71,27 +69,23 @@ def _running(keys: Array, segments: Segments, before: Array) -> tuple[Array, Arr
     return sums, counts
 
 
-def _at_ends(online: Array, sums: Array, segments: Segments) -> tuple[Array, Array]:
-    """Contexts (B, S, H, K) of the segments, and the key sum (B, H, K) of each row's last one."""
+def _at_ends(online: Array, segments: Segments) -> Array:
+    """Contexts (B, S, H, K) of the segments."""
     rows, _, heads, width = online.shape
     contexts = np.zeros((rows, segments.count, heads, width), online.dtype)
     for b, s, _, end in _spans(segments):
         contexts[b, s] = online[b, end - 1]
-    return contexts, sums[:, -1]
+    return contexts
 
 
-def _running_backward(
-    d_online: Array, d_ends: Array, d_keys: Array, segments: Segments
-) -> tuple[Array, Array]:
+def _running_backward(d_online: Array, d_ends: Array, segments: Segments) -> tuple[Array, Array]:
     """Each key receives what flows into every later mean of its segment."""
-    dk, d_before = np.zeros_like(d_online), np.zeros_like(d_keys)
+    dk, d_before = np.zeros_like(d_online), np.zeros_like(d_online[:, 0])
     for b, s, begin, end in _spans(segments):
         offset = segments.offset[b] if s == 0 else 0
         d_mean = d_online[b, begin:end].copy()
         d_mean[-1] += d_ends[b, s]
         d_sum = d_mean / (offset + np.arange(1, end - begin + 1))[:, None, None]
-        if end == segments.tokens:
-            d_sum[-1] += d_keys[b]
         dk[b, begin:end] = np.cumsum(d_sum[::-1], axis=0)[::-1]
         if s == 0:
             d_before[b] = dk[b, begin]
