@@ -7,10 +7,11 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.axes import make_segmentation
 from mcore.backend import get_backend
+from mcore.cutting import cut
 from mcore.recurrence import Recurrence
-from mcore.segments import Progress, Segments, cut, fresh
+from mcore.segments import Progress, Segments, fresh
 from mcore.testing.agreement import relative_error
-from mcore.testing.samples import shape_of
+from mcore.testing.samples import is_fraction, shape_of
 
 DTYPES = ("float64", "float32")
 LIMITS = {"float64": 1e-10, "float32": 1e-5}
@@ -78,7 +79,13 @@ def rule_inputs(rule: Recurrence, case: Case, dtype: str, rng: np.random.Generat
             inputs[name] = rng.uniform(0, 1, shape)
         if name == "fgate":
             inputs[name] = -np.abs(inputs[name])
-        if name == "beta":
+        if name in ("beta", "momentum", "delta"):
+            inputs[name] = rng.uniform(0, 1, shape)
+        if name == "step":
+            inputs[name] = rng.uniform(0, 0.1, shape)
+        if name in ("w_in", "w_out"):
+            inputs[name] /= shape[1] ** 0.5
+        if not _shared(name) and is_fraction(rule, name):
             inputs[name] = rng.uniform(0, 1, shape)
         if name == "log_decay":
             inputs[name] = np.where(rng.random(shape) < 0.2, -40, rng.uniform(-1, 0, shape))
@@ -87,14 +94,24 @@ def rule_inputs(rule: Recurrence, case: Case, dtype: str, rng: np.random.Generat
     return rule.prepare(inputs)[0] if rule.family == "vector" else inputs
 
 
+def _shared(name: str) -> bool:
+    """Whether several rules have an input of this name, drawn above."""
+    return name in ("a", "beta", "beta_prev", "momentum", "step")
+
+
 def normal(rng: np.random.Generator, dtype: str, *shape: int) -> Any:
     """Standard normal numbers."""
     return rng.standard_normal(shape).astype(dtype)
 
 
 def conditioned(case: Case, rule: Recurrence) -> Case:
-    """At least two key channels for a normaliser: with one, y does not depend on q at all, and
-    what is left of q's gradient is rounding."""
+    """Values as wide as keys where the rule wants them so.
+
+    At least two key channels for a normaliser: with one, y does not depend on q at all, and what
+    is left of q's gradient is rounding.
+    """
+    if rule.square:
+        case = case._replace(values=case.keys)
     return case._replace(keys=max(case.keys, 2)) if getattr(rule, "normalize", False) else case
 
 

@@ -24,6 +24,8 @@ from mcore.recurrence import RULES
 
 KINDS: dict[str, Any] = {kind: kind for kind in RULES if (kind, "scan") in FAST.accelerates()}
 KINDS["normalised"] = {"kind": "linear", "normalize": True}
+CHUNKS = (("dla", 3), ("titans", 2), ("titans", 100), ("yaad", 16))
+KINDS |= {f"{kind} {chunk}": {"kind": kind, "chunk": chunk} for kind, chunk in CHUNKS}
 
 
 def run(backend: Any, rule: Any, inputs: Any, carry: Any, segments: Any, d: Any) -> dict[str, Any]:
@@ -45,6 +47,9 @@ def problem(kind: Any, case: Case, dtype: str) -> tuple[Any, ...]:
     carry = None
     if case.cached:
         carry = (0.1 + rng.random((case.rows, case.heads, size))).astype(dtype)
+        if rule.family == "deep":
+            carry -= rng.random(carry.shape).astype(dtype)
+            carry *= 0.3
     shape = (case.rows, segments.count, case.heads, size)
     d = rng.standard_normal((*dims[:3], dims.V)), rng.standard_normal(shape)
     return rule, inputs, carry, segments, tuple(x.astype(dtype) for x in d)
@@ -80,7 +85,7 @@ def test_gradient_of_tiny_decays_keeps_its_digits(kind: str, decay: float) -> No
     np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["linear", "gated_delta", "lstm", "gru", "slstm"])
+@pytest.mark.parametrize("kind", ["linear", "gated_delta", "titans", "lstm", "gru", "slstm"])
 def test_bits_do_not_depend_on_threads(kind: str) -> None:
     arguments = problem(kind, WIDE, "float32")
     one, more = run(SERIAL, *arguments), run(FAST, *arguments)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import BACKENDS, maker
+from tolerances import tolerance
 
 import mcore
 from mcore.arrays import Array
@@ -21,6 +22,7 @@ from mcore.testing.strategies import Axis, Composition, Example, Sizes
 
 KINDS = [kind for kind, rule in RULES.items() if rule.family == "deep"]
 CHUNKED: Axis = {"kind": "titans", "chunk": 3}
+IN_CHUNKS: list[Axis] = [{"kind": kind, "chunk": 3} for kind in ("dla", "titans", "yaad")]
 DIMS = Dims(B=2, T=1, H=2, K=4, V=4, E=6)
 PLAIN: Composition = {
     "recurrence": "titans",
@@ -125,7 +127,7 @@ def test_layers_start_from_a_perceptron_that_is_not_degenerate(kind: str) -> Non
         assert weights.std() == pytest.approx(want, rel=0.1)
 
 
-@pytest.mark.parametrize("choice", [*KINDS, CHUNKED], ids=str)
+@pytest.mark.parametrize("choice", [*KINDS, *IN_CHUNKS], ids=str)
 def test_initial_backward(choice: Axis) -> None:
     rule = deep(choice)
     names = ("w_in", "w_out")
@@ -143,9 +145,10 @@ def test_initial_backward(choice: Axis) -> None:
 SHAPES = ((2, 4, 6), (2, 6, 4))
 
 
+@pytest.mark.parametrize("choice", IN_CHUNKS, ids=str)
 @pytest.mark.parametrize("position", [0, 1, 5, 6])
-def test_step_backward_inside_a_chunk(position: int) -> None:
-    rule = deep(CHUNKED)
+def test_step_backward_inside_a_chunk(position: int, choice: Axis) -> None:
+    rule = deep(choice)
     state, x = one_pair(rule)
     inputs = {name: value for name, value in x.items() if name not in ("w_in", "w_out")}
     inputs["state"] = state + 0.3 * sample_normal(state.shape, 5)
@@ -178,14 +181,17 @@ def test_huber_is_square_inside_delta_and_bounded_outside() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_chunk_changes_the_function_and_one_token_is_the_exact_rule(backend: str) -> None:
-    example = Example(PLAIN, Sizes(B=2, T=9, H=2, K=4, V=4), seed=0)
+@pytest.mark.parametrize("kind", ["dla", "titans", "yaad"])
+def test_a_chunk_changes_the_function_and_one_token_is_the_exact_rule(
+    kind: str, backend: str
+) -> None:
+    example = Example(change(PLAIN, "recurrence", kind), Sizes(B=2, T=9, H=2, K=4, V=4), seed=0)
     exact, one, three = (
         maker(backend)(change(PLAIN, "recurrence", rule)).forward(example.inputs)[0]
-        for rule in ("titans", {"kind": "titans", "chunk": 1}, CHUNKED)
+        for rule in (kind, {"kind": kind, "chunk": 1}, {"kind": kind, "chunk": 3})
     )
     np.testing.assert_array_equal(exact, one)
-    np.testing.assert_array_equal(exact[:, 0], three[:, 0])
+    assert_agree(three[:, 0], exact[:, 0], tolerance("float64", "same"), "first token")
     assert np.abs(exact[:, 1:] - three[:, 1:]).max() > 1e-3
 
 
@@ -201,11 +207,16 @@ def test_chunks_are_counted_from_the_segments_start(start: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_plans_say_that_perceptrons_run_in_the_reference(kind: str) -> None:
+def test_plans_say_that_perceptrons_run_in_kernels(kind: str) -> None:
     memory = {"recurrence": kind, "segmentation": "constant", "readout": "soup"}
     forms = mcore.plan({"memory": memory, "backend": "numba"}).forms
-    assert {f"{kind}.scan: plain reference", f"{kind}.soup: plain reference"} <= set(forms)
-    assert f"{kind}.route: fast kernel" in forms
+    assert {f"{kind}.{op}: fast kernel" for op in ("scan", "soup", "route")} <= set(forms)
+
+
+def test_mirrored_perceptrons_have_no_chunks() -> None:
+    for kind in ("moneta", "memora"):
+        with pytest.raises(SpecError, match="chunk"):
+            make_recurrence({"kind": kind, "chunk": 2})
 
 
 @pytest.mark.parametrize("option", ["chunk", "expansion"])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from mcore.arrays import Array
 from mcore.backend import Scan
 from mcore.backends.numba_cpu import channel as _channel
+from mcore.backends.numba_cpu import deep_read as _deep_read
 from mcore.backends.numba_cpu import mlstm as _mlstm
 from mcore.backends.numba_cpu import mlstm_read as _mlstm_read
 from mcore.backends.numba_cpu import read as _read
@@ -41,6 +42,10 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+PERCEPTRONS = frozenset({"dla", "titans", "yaad", "moneta", "memora"})
+"""Rules whose memories are read as perceptrons, whatever else their states hold."""
+
+
 def scan(
     rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments, threads: int
 ) -> tuple[Scan, Kept]:
@@ -68,6 +73,9 @@ def read(
     threads: int,
 ) -> tuple[Array, Kept]:
     """See `mcore.backend.Backend.read`."""
+    if rule.kind in PERCEPTRONS:
+        y, saved = _deep_read.read(rule, q, checkpoints, gates, segments, threads)
+        return y, Kept(_deep_read.read_backward, saved)
     family = FAMILIES[rule.kind]
     y, saved = family.read(q, checkpoints, gates, segments, threads)
     return y, Kept(family.read_backward, saved)

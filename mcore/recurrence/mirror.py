@@ -13,7 +13,8 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.recurrence.base import Dims, Inputs
-from mcore.recurrence.mlp_memory import MlpMemory, column, matrices, stacked
+from mcore.recurrence.mlp_memory import MlpMemory
+from mcore.recurrence.stack import column, matrices, stacked
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Yaad: a perceptron that descends on Huber's loss, so that outliers pull no harder than delta.
 
-    M_t = a_t M_{t-1} - step_t grad l(M_{t-1}),   a_t = exp(log_decay_t)
+    M_t = a_t M_{t-1} - step_t grad l(M_a),   a_t = exp(log_decay_t)
     l(M) = r^2 / 2 if r <= delta_t, else delta_t (r - delta_t / 2),   r = |M(k_t) - v_t|
     y_t = M_t(q_t)
 
-Miras (Behrouz et al. 2025, arXiv:2504.13173); r is the norm of the whole error.
+M_a is M_{t-1} or, with `chunk` > 1, the memory before the token's chunk (`chunked.py`); r is the
+norm of the whole error. Miras (Behrouz et al. 2025, arXiv:2504.13173).
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import ClassVar
 
 from mcore.arrays import Array, namespace
 from mcore.recurrence.base import Gate, Inputs, Law
-from mcore.recurrence.mlp_memory import MlpMemory
+from mcore.recurrence.chunked import ChunkedMemory
 
 
 @dataclass(frozen=True)
-class Yaad(MlpMemory):
+class Yaad(ChunkedMemory):
     """Descend on a perceptron's Huber loss: large errors pull with bounded force (Yaad).
 
     `step`, `log_decay`, `delta` (B, T, H); the perceptron starts at `w_in` (H, K, E), `w_out`
