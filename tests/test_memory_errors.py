@@ -12,7 +12,7 @@ import mcore
 from mcore.arrays import Array
 from mcore.errors import McoreError, ShapeError, SpecError
 from mcore.testing.agreement import Memory, assert_agree
-from mcore.testing.samples import GATES, RULE_INPUTS
+from mcore.testing.samples import RULE_INPUTS
 from mcore.testing.strategies import Axis, Composition, Example, Sizes, examples
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -100,7 +100,8 @@ def test_missing_and_extra_inputs_are_named(backend: str) -> None:
 @pytest.mark.parametrize("readout", ["none", "residual", "grm", "soup", "ssc", "moving_average"])
 def test_declared_inputs(backend: str, recurrence: str, readout: str) -> None:
     memory: Any = built(backend, recurrence=recurrence, readout=readout)
-    token = {"q": "B T H K", "k": "B T H K", "v": "B T H V"} if recurrence not in GATES else {}
+    keyed = "x" not in RULE_INPUTS[recurrence]
+    token = {"q": "B T H K", "k": "B T H K", "v": "B T H V"} if keyed else {}
     routing = {"k": "B T H K", "u": "B T H K"} if readout in ("grm", "soup", "ssc") else {}
     assert dict(memory.inputs) == token | RULE_INPUTS[recurrence] | routing
 

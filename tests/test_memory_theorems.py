@@ -1,10 +1,9 @@
 """Theorems about memories, each by its name, for every installed backend.
 
 The general ones are shipped in `mcore.testing.properties`; those about one rule are spelled out
-here.
+here. `test_memory_theorems_every_rule.py` goes through all rules one by one,
+`test_memory_theorems_attention.py` has those that make attention of a memory.
 """
-
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import tolerance
 
-from mcore.arrays import Array
 from mcore.axes import make_recurrence
 from mcore.testing import properties
 from mcore.testing.agreement import assert_agree, change, output, relative_error
 from mcore.testing.samples import sample_inputs, sample_normal
 from mcore.testing.strategies import (
+    EVERY_READOUT,
     READOUTS,
     RECURRENCES,
+    VARIANTS,
     Axis,
     Composition,
     Example,
@@ -30,21 +30,11 @@ from mcore.testing.strategies import (
 )
 
 SAME = tolerance("float64", "same")
-LINEAR_READS: tuple[Axis, ...] = (
-    "linear",
-    {"kind": "linear", "feature_map": "elu1"},
-    "retention",
-    "gated_linear",
-    "gla",
-    "swla",
-    "rwkv7",
-    "delta",
-    "gated_delta",
-    "lstm",
-    "gru",
-    "slstm",
-)
+LINEAR_READS = tuple(rule for rule in RECURRENCES if make_recurrence(rule).linear_read)
 MATRICES = tuple(rule for rule in RECURRENCES if make_recurrence(rule).family == "matrix")
+SUMS: tuple[Axis, ...] = ("linear", {"kind": "linear", "feature_map": "elu1"})
+LINEAR_READOUTS = tuple(readout for readout in EVERY_READOUT if readout != "sigmoid")
+AVERAGES = (*LINEAR_READOUTS, *(r for r in VARIANTS if "outside" not in str(r)))
 NORMALISED: Axis = {"kind": "linear", "feature_map": "elu1", "normalize": True}
 LARGE_K: Axis = {"kind": "ssc", "top_k": 100}
 ATTENTION: Composition = {
@@ -63,7 +53,7 @@ def test_one_segment_equals_base(backend: str, example: Example) -> None:
 
 
 @every_backend
-@given(example=examples(recurrences=["linear"], readouts=["residual"], starts=["independent"]))
+@given(example=examples(recurrences=SUMS, readouts=["residual"], starts=["independent"]))
 def test_residual_independent_additive_equals_linear_attention(
     backend: str, example: Example
 ) -> None:
@@ -126,43 +116,6 @@ def test_causality(backend: str, data: st.DataObject, example: Example) -> None:
 
 
 @every_backend
-@given(
-    sizes=st.builds(Sizes, *[st.integers(1, n) for n in (2, 9, 2, 4, 4)]), seed=st.integers(0, 99)
-)
-def test_segment_one_is_softmax_attention_gated_by_key_and_query(
-    backend: str, sizes: Sizes, seed: int
-) -> None:
-    """y_t = sum_i softmax_i(u_t . k_i / sqrt(K)) (k_i . q_t) v_i."""
-    inputs = sample_inputs(ATTENTION, sizes, seed)
-    match = np.einsum("bthk,bjhk->bhtj", inputs["q"], inputs["k"])
-    want = np.einsum("bhtj,bjhv->bthv", softmax_weights(inputs) * match, inputs["v"])
-    assert_agree(output(maker(backend), ATTENTION, inputs), want, SAME, "y")
-
-
-@every_backend
-@given(
-    sizes=st.builds(Sizes, *[st.integers(1, n) for n in (2, 9, 2, 4, 4)]), seed=st.integers(0, 99)
-)
-def test_segment_one_is_gated_softmax_attention(backend: str, sizes: Sizes, seed: int) -> None:
-    """With one more channel that q reads alone and k fills with 1, the memory is value-less in its
-    key: the read is v_i itself, and y is softmax attention of u over k (Eq. 19-20, gate 1)."""
-    inputs = sample_inputs(ATTENTION, sizes, seed)
-    extra = np.zeros((*inputs["q"].shape[:-1], 1))
-    inputs["q"] = np.concatenate([np.zeros_like(inputs["q"]), extra + 1], axis=-1)
-    inputs["k"] = np.concatenate([inputs["k"], extra + 1], axis=-1)
-    inputs["u"] = np.concatenate([inputs["u"], extra], axis=-1)
-    want = np.einsum("bhtj,bjhv->bthv", softmax_weights(inputs), inputs["v"])
-    assert_agree(output(maker(backend), ATTENTION, inputs), want, SAME, "y")
-
-
-def softmax_weights(inputs: dict[str, Array]) -> Array:
-    """Causal softmax (B, H, T, T) of <u, k> / sqrt(K)."""
-    scores = np.einsum("bthk,bjhk->bhtj", inputs["u"], inputs["k"]) / np.sqrt(inputs["u"].shape[-1])
-    weights: Any = np.exp(scores) * np.tri(scores.shape[-1])
-    return weights / weights.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
-
-
-@every_backend
 @pytest.mark.parametrize(("tokens", "lengths"), [(37, [32, 4, 1]), (11, [8, 2, 1]), (8, [8])])
 def test_logarithmic_cuts_are_the_binary_expansion(
     backend: str, tokens: int, lengths: list[int]
@@ -184,7 +137,7 @@ def test_backward_is_finite_difference(backend: str, example: Example) -> None:
 
 
 @every_backend
-@given(example=examples(recurrences=[NORMALISED]))
+@given(example=examples(recurrences=[NORMALISED], readouts=AVERAGES))
 def test_gates_sum_to_one(backend: str, example: Example) -> None:
     """Normalised reads of one constant value are that value; so is any mean of them by gates."""
     inputs = example.inputs | {"v": np.full_like(example.inputs["v"], 2.0)}
@@ -216,7 +169,7 @@ def test_rows_and_heads_are_independent(backend: str, example: Example) -> None:
 
 
 @every_backend
-@given(example=examples(recurrences=MATRICES))
+@given(example=examples(recurrences=MATRICES, readouts=(*LINEAR_READOUTS, *VARIANTS)))
 def test_values_enter_linearly(backend: str, example: Example) -> None:
     properties.values_enter_linearly(maker(backend), example, SAME)
 

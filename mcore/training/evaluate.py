@@ -9,6 +9,7 @@ import numpy as np
 
 from mcore.data import Batch
 from mcore.errors import NonFiniteError
+from mcore.training.finite import find_place, loss_of, message
 from mcore.training.protocols import Trainable
 
 
@@ -40,14 +41,15 @@ class Evaluation:
 def evaluate(model: Trainable, batches: Iterable[Batch], metric: str, step: int) -> Evaluation:
     """Average of a model's losses over batches, every label counting alike.
 
-    Raises: NonFiniteError, naming the step, when a loss is NaN or infinite.
+    Raises: NonFiniteError, naming the step and the place, when a loss is NaN or infinite.
     """
     nats, count, correct = 0.0, 0, 0
     for batch in batches:
         with np.errstate(all="ignore"):
-            part, _ = model.loss(batch.tokens, batch.labels)
+            part, _ = loss_of(f"after step {step}", batch, model)
         if not np.isfinite(part.value):
-            raise NonFiniteError(f"after step {step}: the held-out loss is {part.value}")
+            what, place = f"the held-out loss ({part.value})", find_place(model, batch)
+            raise NonFiniteError(message(f"after step {step}", what, place))
         nats += part.value * part.count
         count += part.count
         correct += part.correct

@@ -41,6 +41,11 @@ def feature(rule: Rule, x: Any) -> Any:
     return anp.where(x > 0, x + 1.0, anp.exp(anp.minimum(x, 0.0)))
 
 
+def knows(kind: str) -> bool:
+    """Whether the equations of this rule are here."""
+    return kind in WRITES or kind in LOSSES or kind == "mlstm"
+
+
 def begin(rule: Rule, token: Token, widths: tuple[int, int]) -> Any:
     """The memory at the start of an independent segment, whose first token is given."""
     if rule["kind"] in LOSSES:
@@ -170,6 +175,7 @@ WRITES: dict[str, Callable[[Rule, Memory, Token], Memory]] = {
     "linear": write_linear,
     "retention": write_decayed,
     "gated_linear": write_decayed,
+    "mamba2": write_decayed,
     "gla": write_channels_decayed,
     "swla": write_pair,
     "rwkv7": write_removing,

@@ -1,0 +1,97 @@
+"""Where NaN or infinity first shows in a network: part, rule, row and token.
+
+Training asks once, after a loss or a gradient was not finite. The batch goes through the parts
+again, one by one, then back; every array on the way is looked at, and the first with a bad entry
+is named.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.layers.embedding import embedding
+from mcore.layers.loss import head_loss, head_loss_backward
+from mcore.layers.norm import rms_norm, rms_norm_backward
+from mcore.model.block import Residual
+from mcore.model.look import Look, stages, title
+from mcore.model.network import EMBEDDING, FINAL, HEAD, Model
+from mcore.model.part import State, scoped
+
+
+def blame(model: Model, tokens: Array, labels: Array, state: State | None = None) -> str | None:
+    """The first place with NaN or infinity, in words, or None if all is finite this time.
+
+    Looks at parameters, and at the state that rows go on from, before what they are used for; at
+    rows and tokens in order on the way forward, and from the last token on the way back.
+    """
+    with np.errstate(all="ignore"):
+        looks = _Pass(model, tokens, labels, state or {}).looks()
+        return next((look.sentence() for look in looks if not look.finite), None)
+
+
+class _Pass:
+    """One forward and backward pass that shows every array as soon as there is one."""
+
+    def __init__(self, model: Model, tokens: Array, labels: Array, state: State) -> None:
+        self.params, self.layout, self.state = model.params, model.layout, state
+        self.tokens, self.labels = tokens, labels
+        self.x: Array = np.zeros(0)
+        self.kept: list[Any] = []
+
+    def looks(self) -> Iterator[Look]:
+        """Everything, in the order in which it is computed."""
+        yield Look(EMBEDDING, "the parameter", self.params[EMBEDDING])
+        self.x, _ = embedding(self.tokens, self.params[EMBEDDING])
+        for name, part in self.layout.parts.items():
+            yield from self._forward(name, part)
+        yield from self._loss()
+        for (name, part), kept in zip(
+            reversed(self.layout.parts.items()), reversed(self.kept), strict=True
+        ):
+            self.x, grads = part.backward(kept, self.x)
+            place = f"{name} ({title(part.part)})"
+            yield Look(place, "the gradient of its input", self.x, backward=True)
+            for parameter, gradient in grads.items():
+                yield Look(place, f"the gradient of {parameter}", gradient)
+
+    def _forward(self, name: str, part: Residual) -> Iterator[Look]:
+        params, state = scoped(self.params, name), scoped(self.state, name)
+        place = f"{name} ({title(part.part)})"
+        for parameter, value in params.items():
+            yield Look(place, f"the parameter {parameter}", value)
+        for carried, value in state.items():
+            yield Look(place, f"the state {carried} it goes on from", value)
+        h, _ = rms_norm(self.x, params["pre.weight"])
+        yield Look(place, "the norm before it", h, tokens=True)
+        if not state:
+            yield from stages(name, part.part, params, h)
+        self.x, kept = part.forward(params, self.x, state)
+        self.kept.append(kept)
+        yield Look(place, "its output", self.x, tokens=True)
+
+    def _loss(self) -> Iterator[Look]:
+        """The last norm and the head, forward and back; leaves the gradient of the last part."""
+        yield Look(FINAL, "the parameter", self.params[FINAL])
+        hidden, norm = rms_norm(self.x, self.params[FINAL])
+        yield Look(FINAL, "the last norm", hidden, tokens=True)
+        tied = self.layout.tied
+        weight = self.params[EMBEDDING].T if tied else self.params[HEAD]
+        place = EMBEDDING if tied else HEAD
+        yield Look(place, "the parameter", weight)
+        yield from self._logits(place, hidden, weight)
+        _, kept = head_loss(hidden, weight, self.labels)
+        d_hidden, d_weight = head_loss_backward(kept)
+        yield Look(place, "the gradient of the head", d_weight)
+        self.x, d_final = rms_norm_backward(norm, d_hidden)
+        yield Look(FINAL, "the gradient of its input", self.x, backward=True)
+        yield Look(FINAL, "the gradient of the last norm", d_final)
+
+    def _logits(self, place: str, hidden: Array, weight: Array) -> Iterator[Look]:
+        """Row by row, and as far from their largest as the loss sees them."""
+        for row, labels in enumerate(self.labels):
+            logits = hidden[row] @ weight
+            logits = (logits - logits.max(axis=-1, keepdims=True))[None]
+            logits[0, labels == -1] = 0
+            yield Look(place, "the logits", logits, tokens=True, row=row)
