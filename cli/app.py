@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mcore.cli.backends import backends
+from mcore.cli.inspect import inspect
 from mcore.cli.plan import plan
 from mcore.cli.spec import spec_app
 from mcore.cli.train import train
@@ -40,5 +41,6 @@ def _options(
 
 app.command("train")(train)
 app.command("plan")(plan)
+app.command("inspect")(inspect)
 app.add_typer(spec_app, name="spec")
 app.command("backends")(backends)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from mcore.cache import CachePolicy
 from mcore.errors import SpecError
 from mcore.readout import READOUTS, Readout
 from mcore.recurrence import RULES, Recurrence
@@ -24,6 +26,15 @@ def make_recurrence(choice: Choice | Recurrence) -> Recurrence:
 def make_readout(choice: Choice | Readout) -> Readout:
     """A readout from its kind and options."""
     return choice if isinstance(choice, Readout) else _make("readout", choice, READOUTS)
+
+
+def make_cache(choice: Mapping[str, Any] | CachePolicy | None) -> CachePolicy:
+    """What bounds a cache, from its options; None bounds nothing."""
+    if choice is None or isinstance(choice, CachePolicy):
+        return choice or CachePolicy()
+    if not isinstance(choice, Mapping):
+        raise SpecError(f"cache: {choice!r} will not do; a dict such as {{'limit': 16}} would")
+    return _checked("cache", "a cache", choice, CachePolicy)
 
 
 def make_segmentation(choice: Choice | Segmentation) -> Segmentation:
@@ -51,14 +62,19 @@ def _make(axis: str, choice: Choice, known: Mapping[str, type[Axis]]) -> Axis:
     kind = options.pop("kind")
     if not isinstance(kind, str) or kind not in known:
         raise SpecError(f"{axis}: kind {kind!r} is unknown; {_suggest(kind, known)}")
-    allowed = _options(known[kind])
+    return _checked(axis, kind, options, known[kind])
+
+
+def _checked(axis: str, kind: str, options: Mapping[str, Any], cls: type[Axis]) -> Axis:
+    """An instance of `cls` with these options, if they are of its names and types."""
+    allowed = _options(cls)
     unknown = [name for name in options if name not in allowed]
     if unknown:
         would_do = ", ".join(allowed) or "no options"
         raise SpecError(f"{axis}.{unknown[0]}: not an option of {kind}; it takes {would_do}")
     for name, value in options.items():
         _check_type(f"{axis}.{name}", value, allowed[name])
-    return known[kind](**options)
+    return cls(**options)
 
 
 def _options(cls: type[Any]) -> dict[str, Any]:
@@ -68,6 +84,10 @@ def _options(cls: type[Any]) -> dict[str, Any]:
 
 
 def _check_type(path: str, value: object, wanted: Any) -> None:
+    if get_origin(wanted) in (Union, UnionType):
+        if value is None:
+            return
+        wanted = next(kind for kind in get_args(wanted) if kind is not type(None))
     if get_origin(wanted) is Literal:
         good, words = value in get_args(wanted), " or ".join(map(str, get_args(wanted)))
     elif wanted is bool:

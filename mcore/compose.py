@@ -1,7 +1,11 @@
 """The entry point for raw arrays: a memory from the names of its axes."""
 
-from mcore.axes import Choice, make_readout, make_recurrence, make_segmentation
+from collections.abc import Mapping
+from typing import Any
+
+from mcore.axes import Choice, make_cache, make_readout, make_recurrence, make_segmentation
 from mcore.backend import Backend, get_backend
+from mcore.cache import CachePolicy
 from mcore.errors import SpecError
 from mcore.memory_layer import Axes, Memory
 from mcore.readout import Readout
@@ -18,6 +22,7 @@ def memory(
     readout: Choice | Readout = "none",
     *,
     start: str = "independent",
+    cache: Mapping[str, Any] | CachePolicy | None = None,
     backend: str | Backend = "numba",
     dtype: str = "float32",
 ) -> Memory:
@@ -32,6 +37,8 @@ def memory(
             options such as `{"kind": "ssc", "top_k": 4}`.
         start: `independent` (each segment's memory starts afresh) or `checkpoint` (it goes on
             from the one before), section 3.4.
+        cache: what bounds the cache, such as `{"limit": 16, "evict": "merge", "dtype": "int8"}`;
+            None keeps every checkpoint as computed.
         backend: name of an installed backend, or a loaded one.
         dtype: `float32` or `float64`.
 
@@ -52,6 +59,10 @@ def memory(
     elif not hasattr(backend, "scan"):
         raise SpecError(f"backend: {backend!r} is neither a name nor a backend; 'numba' would do")
     axes = Axes(
-        make_recurrence(recurrence), make_segmentation(segmentation), make_readout(readout), start
+        make_recurrence(recurrence),
+        make_segmentation(segmentation),
+        make_readout(readout),
+        start,
+        make_cache(cache),
     )
     return Memory(axes, backend, dtype)

@@ -1,142 +1,81 @@
-"""The state after a call, and the gradient that flows back through it."""
+"""The gradient that flows back through the state between two passes."""
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backend import Routes, Scan
-from mcore.cache import MemoryState, join, keep, keep_backward, kept
-from mcore.reading import Scene, SceneGradient
-from mcore.segments import Segments
-
-
-@dataclass(frozen=True)
-class MemorySaved:
-    """What a memory's forward keeps for its backward. Opaque, but for `end`.
-
-    Attributes:
-        scene: what the readout worked on.
-        scan, routes: what the operations returned.
-        state: the state that came in, or None.
-        before: the same, or an empty state.
-        scan_saved, answer_saved, prepare_saved: for the operations' backwards.
-    """
-
-    scene: Scene
-    scan: Scan
-    routes: Routes | None
-    state: MemoryState | None
-    before: MemoryState
-    scan_saved: Any
-    answer_saved: Any
-    prepare_saved: Any
-
-    @cached_property
-    def end(self) -> MemoryState:
-        """The state after the last token, to go on from."""
-        return end_state(self)
+from mcore.cache import MemoryState, settle_backward
+from mcore.ending import PassSaved, key_share
+from mcore.reading import SceneGradient
 
 
 class Ended(NamedTuple):
-    """Gradients that reach this call's results through the end state.
+    """Gradients that reach a pass through the state at its end.
 
     Attributes:
-        checkpoints: (B, cached + S, H, P) of the cache followed by this call's checkpoints.
+        checkpoints: (B, cached + S, H, P) of the cache followed by this pass's checkpoints.
         contexts: (B, cached + S, H, K) of their contexts.
+        online: (B, H, P) of the online memory before, in rows where nothing arrived.
+        keys: (B, H, K) of the key sum before, likewise.
     """
 
     checkpoints: Array
     contexts: Array
+    online: Array
+    keys: Array
 
 
-def end_state(saved: MemorySaved) -> MemoryState:
-    """Append the checkpoints of completed segments; keep the open one as `online`."""
-    segments, before = saved.scene.segments, saved.before
-    rows = np.arange(segments.rows)
-    at_border = _at_border(saved)
-    contexts, keys = before.contexts, before.keys
-    joined = join(before.checkpoints, saved.scan.checkpoints, segments.cached + segments.count)
-    columns = _kept(saved)
-    if saved.routes is not None:
-        joined_contexts = join(contexts, saved.routes.contexts, segments.cached + segments.count)
-        contexts = keep(joined_contexts, columns)
-        keys = _open_keys(saved) * saved.routes.contexts[rows, segments.final]
-    else:
-        contexts = np.zeros((len(rows), columns.shape[1], *contexts.shape[2:]), contexts.dtype)
-    return MemoryState(
-        online=saved.scan.checkpoints[rows, segments.final],
-        checkpoints=keep(joined, columns),
-        contexts=contexts,
-        keys=keys,
-        position=before.position + segments.tokens,
-        length=np.where(at_border, 0, _length(segments)),
-        count=(columns >= 0).sum(axis=1),
-        origin=before.origin,
+def end_backward(saved: PassSaved, d_end: MemoryState | None) -> Ended:
+    """Gradient of the end state with respect to this pass's results."""
+    segments = saved.scene.segments
+    if d_end is None:
+        return _nothing(saved)
+    given, merger = (d_end.checkpoints, d_end.contexts), saved.keeper.merger
+    checkpoints, contexts = settle_backward(saved.joined, saved.settled[1], given, merger)
+    rows, column = np.arange(segments.rows), segments.cached + segments.final
+    idle = saved.idle[:, None, None]
+    checkpoints[rows, column] += np.where(idle, 0, d_end.online)
+    if contexts.shape[-1]:
+        contexts[rows, column] += np.where(idle, 0, key_share(saved) * d_end.keys)
+    return Ended(
+        checkpoints, contexts, np.where(idle, d_end.online, 0), np.where(idle, d_end.keys, 0)
     )
 
 
-def end_backward(saved: MemorySaved, d_end: MemoryState | None) -> Ended:
-    """Gradient of `end_state` with respect to the joined checkpoints and contexts."""
-    segments, before = saved.scene.segments, saved.before
-    width = segments.cached + segments.count
-    shape = (segments.rows, width, *before.checkpoints.shape[2:])
-    checkpoints = np.zeros(shape, before.checkpoints.dtype)
-    contexts = np.zeros((*shape[:3], before.contexts.shape[-1]), before.contexts.dtype)
-    if d_end is None:
-        return Ended(checkpoints, contexts)
-    columns = _kept(saved)
-    checkpoints = keep_backward(d_end.checkpoints, columns, checkpoints)
-    rows = np.arange(segments.rows)
-    checkpoints[rows, segments.cached + segments.final] += d_end.online
-    contexts = keep_backward(d_end.contexts, columns, contexts)
-    contexts[rows, segments.cached + segments.final] += _open_keys(saved) * d_end.keys
-    return Ended(checkpoints, contexts)
+def _nothing(saved: PassSaved) -> Ended:
+    """Gradients of an end state that nobody goes on from."""
+    before, segments = saved.before, saved.scene.segments
+    slots = segments.cached + segments.count
+    checkpoints, contexts = saved.cache.checkpoints, saved.cache.contexts
+    return Ended(
+        np.zeros((segments.rows, slots, *checkpoints.shape[2:]), checkpoints.dtype),
+        np.zeros((segments.rows, slots, *contexts.shape[2:]), contexts.dtype),
+        np.zeros_like(before.online),
+        np.zeros_like(before.keys),
+    )
 
 
 def state_gradient(
-    saved: MemorySaved, gradient: SceneGradient, d_online: Array | None, ended: Ended
+    saved: PassSaved, gradient: SceneGradient, d_online: Array | None, ended: Ended
 ) -> MemoryState:
     """The gradient with respect to the state that came in, in the shape of that state."""
     before, cached = saved.before, saved.scene.segments.cached
-    d_contexts, d_keys = ended.contexts[:, :cached], np.zeros_like(before.keys)
+    idle = saved.idle[:, None, None]
+    d_contexts, d_keys = ended.contexts[:, :cached], ended.keys
     if gradient.pool is not None:
-        d_contexts, d_keys = d_contexts + gradient.pool.contexts, gradient.pool.keys
+        d_contexts = d_contexts + gradient.pool.contexts
+        d_keys = np.where(idle, d_keys, gradient.pool.keys)
     return MemoryState(
-        online=np.zeros_like(before.online) if d_online is None else d_online,
+        online=ended.online if d_online is None else np.where(idle, ended.online, d_online),
         checkpoints=ended.checkpoints[:, :cached],
+        scales=before.scales,
         contexts=d_contexts,
+        ledger=before.ledger,
         keys=d_keys,
         position=before.position,
         length=before.length,
         count=before.count,
+        document=before.document,
         origin=before.origin,
     )
-
-
-def _at_border(saved: MemorySaved) -> Array:
-    """(B,) whether the last token completed its segment."""
-    segments = saved.scene.segments
-    return np.asarray(segments.closed > segments.final)
-
-
-def _length(segments: Segments) -> Array:
-    """(B,) tokens of each row's last segment so far."""
-    rows = np.arange(segments.rows)
-    begun = segments.bounds[rows, segments.final]
-    length: Array = segments.tokens - begun + np.where(segments.final == 0, segments.offset, 0)
-    return length
-
-
-def _open_keys(saved: MemorySaved) -> Array:
-    """(B, 1, 1) what the context of the open segment is multiplied by to give its key sum."""
-    length = np.where(_at_border(saved), 0, _length(saved.scene.segments))
-    return length.astype(saved.before.keys.dtype)[:, None, None]
-
-
-def _kept(saved: MemorySaved) -> Array:
-    if not saved.scene.readout.reads_cache:
-        return np.zeros((saved.scene.segments.rows, 0), np.int64)
-    return kept(saved.scene.segments, saved.before.count)

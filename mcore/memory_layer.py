@@ -5,30 +5,36 @@ makes one from names.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mcore.arrays import Array, as_array, check_names, infer_dims
 from mcore.backend import Backend
-from mcore.cache import MemoryState, check_state, join
-from mcore.continuation import MemorySaved, end_backward, state_gradient
+from mcore.cache import CachePolicy, MemoryState, Widths, check_state, empty_state
+from mcore.cache.settle import Merger
+from mcore.conflicts import conflicts
+from mcore.course import Course, MemorySaved, run, run_backward
+from mcore.cuts import Content, check_documented, check_given, find_cuts
+from mcore.cutting import Visibility
+from mcore.documents import arrivals, check_documents, unpadded, whole
 from mcore.errors import InputError, ShapeError, SpecError
-from mcore.reading import Scene, add_gradients, add_optional, answer, answer_backward
+from mcore.onset import Keeper
+from mcore.passes import Machine
 from mcore.readout import Readout
 from mcore.recurrence import Dims, Recurrence
-from mcore.router import Pool
-from mcore.segmentation import Given, Segmentation
-from mcore.segments import cut, fresh
+from mcore.segmentation import Adaptive, Segmentation
 
 
 class Axes(NamedTuple):
-    """The three axes and the start mode."""
+    """The three axes, the start mode, and what bounds the cache."""
 
     rule: Recurrence
     segmentation: Segmentation
     readout: Readout
     start: str
+    cache: CachePolicy = CachePolicy()
 
 
 class Memory:
@@ -37,53 +43,69 @@ class Memory:
     Attributes:
         rule, segmentation, readout: the three axes.
         start: `independent` (each segment starts afresh) or `checkpoint` (it goes on).
+        cache: what bounds the cache.
         backend: what runs the operations.
         dtype: `float32` or `float64`; inputs are converted to it.
     """
 
     def __init__(self, axes: Axes, backend: Backend, dtype: str) -> None:
-        self.rule, self.segmentation, self.readout, self.start = axes
+        for problem in conflicts(axes.rule, axes.segmentation, axes.readout, axes.cache):
+            raise SpecError(problem.text)
+        self.rule, self.segmentation, self.readout, self.start, self.cache = axes
         self.backend, self.dtype = backend, dtype
 
     @property
     def inputs(self) -> dict[str, str]:
         """What `forward` needs: name -> axes separated by blanks; parameters have no T."""
-        declared = dict(self.rule.inputs)
-        if self.readout.router is not None:
-            declared |= {"k": "B T H K", "u": "B T H K"}
+        declared = self.rule.inputs | self.readout.inputs
+        if self._drifts:
+            declared |= {"k": "B T H K"}
         return declared
 
     @property
     def origin(self) -> str:
         """The composition in words: what a state must have come from to be continued here."""
         axes = (self.rule, self.segmentation, self.readout)
-        words = [f"{axis.kind}{_options(axis)}" for axis in axes]
-        return " x ".join(words) + f" ({self.start})"
+        words = " x ".join(f"{axis.kind}{_options(axis)}" for axis in axes)
+        bound = "" if self.cache == CachePolicy() else f" x cache{_options(self.cache)}"
+        return f"{words}{bound} ({self.start})"
 
     def forward(
-        self, inputs: Mapping[str, object], state: MemoryState | None = None
+        self,
+        inputs: Mapping[str, object],
+        state: MemoryState | None = None,
+        *,
+        document: object = None,
     ) -> tuple[Array, MemorySaved]:
         """Run a whole sequence, or go on from a state whose checkpoints are then read.
 
         Args:
             inputs: one array for each entry of `self.inputs`.
             state: where an earlier `step` ended, or `saved.end` of an earlier `forward`.
+            document: (B, T) ids of the documents packed in each row: a token sees its own document
+                only, and packed gives what separate gives. Negative ids at a row's end are padding:
+                y is 0 there and nothing is remembered. None: all is one document.
 
         Returns:
             y (B, T, H, V), and what `backward` needs; `saved.end` is the state at the end.
 
         Raises:
             ShapeError: names or shapes differ from the declared ones, or T = 0.
-            InputError: `log_decay` is not finite.
+            InputError: `log_decay` is not finite; ids are not integers, or padding is not last.
             SpecError: given lengths that do not sum to T; a segmentation that cannot go on.
         """
         arrays = self._checked(inputs)
-        if state is None and isinstance(self.segmentation, Given):
-            _check_total(self.segmentation, self.rule.dims(arrays))
-        return self._run(arrays, state)
+        dims = self.rule.dims(arrays)
+        if state is None:
+            check_given(self.segmentation, dims.T, dims.B)
+        return self._run(arrays, state, document)
 
     def step(
-        self, inputs: Mapping[str, object], state: MemoryState | None = None
+        self,
+        inputs: Mapping[str, object],
+        state: MemoryState | None = None,
+        *,
+        document: object = None,
     ) -> tuple[Array, MemoryState]:
         """Feed the next tokens of a stream: any number, with the same answer as one `forward`.
 
@@ -95,9 +117,9 @@ class Memory:
         if not self.segmentation.streams:
             raise SpecError(
                 f"segmentation: {self.segmentation.kind} cuts depend on the total length, so it "
-                "cannot stream; constant, given or none would do"
+                "cannot stream; constant, adaptive, given or none would do"
             )
-        y, saved = self._run(self._checked(inputs), state)
+        y, saved = self._run(self._checked(inputs), state, document)
         return y, saved.end
 
     def backward(
@@ -112,54 +134,62 @@ class Memory:
 
         Returns:
             A gradient for every entry of `self.inputs`, of the input's shape; and, if `forward`
-            was given a state, `"state"`.
+            was given a state, `"state"`. Where cuts are, and what a bounded cache lets go, counts
+            as constant.
         """
-        if not isinstance(saved, MemorySaved) or saved.before.origin != self.origin:
+        if not isinstance(saved, MemorySaved) or saved.origin != self.origin:
             raise InputError("saved: is not what a forward of this memory returned")
         if d_end is not None:
-            check_state(d_end, saved.end, "d_end")
-        scene = saved.scene
+            check_state(d_end, _as_gradient(saved.end, self.dtype), "d_end")
         dy = as_array("dy", dy, self.dtype, self.backend.xp)
-        if dy.shape != scene.reads.shape:
-            raise ShapeError(f"dy: shape {dy.shape}, expected that of y {scene.reads.shape}")
-        ended = end_backward(saved, d_end)
-        columns, cached = scene.segments.columns, scene.segments.cached
-        gradient = answer_backward(scene, saved.answer_saved, dy, ended.contexts[:, cached:])
-        ended.checkpoints[:, :columns] += gradient.checkpoints
-        d_inputs, d_carry = self.backend.scan_backward(
-            saved.scan_saved, gradient.reads, ended.checkpoints[:, cached:]
-        )
-        d_prepared = add_gradients(d_inputs, gradient.inputs)
-        grads: dict[str, Any] = self.rule.prepare_backward(saved.prepare_saved, d_prepared)
+        if dy.shape != saved.shape:
+            raise ShapeError(f"dy: shape {dy.shape}, expected that of y {saved.shape}")
+        d_prepared, d_state = run_backward(saved, unpadded(dy, saved.cuts.lists), d_end)
+        d_arrays = self.rule.prepare_backward(saved.prepare_saved, d_prepared)
+        grads: dict[str, Any] = self.readout.complete_backward(d_arrays)
+        if "k" not in grads and self._drifts:
+            rows, tokens, heads, _ = saved.shape
+            grads["k"] = np.zeros((rows, tokens, heads, saved.end.keys.shape[-1]), self.dtype)
         grads = {name: grads[name] for name in self.inputs}
-        if saved.state is not None:
-            d_online = add_optional(d_carry, gradient.carry)
-            grads["state"] = state_gradient(saved, gradient, d_online, ended)
+        if saved.given:
+            grads["state"] = d_state
         return grads
 
     def _run(
-        self, arrays: dict[str, Array], state: MemoryState | None
+        self, arrays: dict[str, Array], state: MemoryState | None, document: object
     ) -> tuple[Array, MemorySaved]:
         dims = self.rule.dims(arrays)
-        empty = self._empty(dims)
+        before = self._empty(dims)
         if state is not None:
-            check_state(state, empty, "state")
-        prepared, prepare_saved = self.rule.prepare(arrays)
-        progress = state.progress if state is not None else fresh(dims.B)
-        segments = cut(self.segmentation, self.start == "checkpoint", dims.T, progress)
-        carry = None if state is None else state.online
-        scan, scan_saved = self.backend.scan(self.rule, prepared, carry, segments)
-        before = state if state is not None else empty
-        checkpoints = join(before.checkpoints, scan.checkpoints, segments.columns)
-        scene = Scene(
-            self.backend, self.rule, self.readout, prepared, carry, segments,
-            scan.reads, checkpoints, Pool(before.contexts, before.keys),
-        )  # fmt: skip
-        (y, routes), answer_saved = answer(scene)
+            check_state(state, before, "state")
+            before = state
+        prepared, prepare_saved = self.rule.prepare(self.readout.complete(arrays))
+        if document is not None:
+            check_documented(self.segmentation)
+            ids = check_documents(document, dims.B, dims.T)
+            arrived = arrivals(ids, before.position, before.document)
+        else:
+            arrived = whole(dims.B, dims.T, before.position, before.document)
+        content = Content(self.backend, self.rule, prepared, before)
+        cuts = find_cuts(self.segmentation, content, arrived, self.start == "checkpoint")
+        visibility = Visibility(self.start == "checkpoint", self.cache.window)
+        machine = self._machine(dims)
+        course = Course(prepared, before, cuts, dims.T, visibility)
+        y, passes, closed = run(machine, course)
         saved = MemorySaved(
-            scene, scan, routes, state, before, scan_saved, answer_saved, prepare_saved
+            machine, passes, closed, cuts, arrived, prepare_saved, state is not None
         )
-        return y, saved
+        return unpadded(y, saved.cuts.lists), saved
+
+    def _machine(self, dims: Dims) -> Machine:
+        router = self.readout.routing
+        sums = router is not None and router.pool == "sum"
+        merger = Merger(self.rule, dims.K, sums)
+        row = self.rule.state_shape(dims)[-1]
+        keeper = Keeper(self.cache, merger, row, self.readout.reads_cache)
+        made = {**self.readout.inputs, **self.rule.prepared}
+        parameters = {name for name, axes in made.items() if "T" not in axes.split()}
+        return Machine(self.backend, self.rule, self.readout, keeper, frozenset(parameters))
 
     def _checked(self, inputs: Mapping[str, object]) -> dict[str, Array]:
         check_names(inputs, self.inputs)
@@ -172,29 +202,23 @@ class Memory:
         return arrays
 
     def _empty(self, dims: Dims) -> MemoryState:
-        size = int(np.prod(self.rule.state_shape(dims)))
-        width = dims.K if self.readout.router is not None else 0
-        rows, heads, dtype = dims.B, dims.H, self.dtype
-        xp, counts = self.backend.xp, fresh(dims.B)
-        return MemoryState(
-            xp.zeros((rows, heads, size), dtype),
-            xp.zeros((rows, 0, heads, size), dtype),
-            xp.zeros((rows, 0, heads, width), dtype),
-            xp.zeros((rows, heads, width), dtype),
-            counts.position, counts.length, counts.count, self.origin,
-        )  # fmt: skip
+        """The state before the first token."""
+        context = dims.K if self.readout.routing is not None else 0
+        widths = Widths(self.rule.state_shape(dims), context, dims.K if self._drifts else context)
+        like = self.backend.xp.zeros((dims.B, dims.H), self.dtype)
+        return empty_state(like, widths, self.cache.dtype, self.origin)
+
+    @property
+    def _drifts(self) -> bool:
+        """Whether cuts look at keys."""
+        return isinstance(self.segmentation, Adaptive) and self.segmentation.rule == "drift"
 
 
 def _options(axis: object) -> str:
-    options = vars(axis)
+    options = {n: x for n, x in vars(axis).items() if getattr(type(axis), n, None) != x}
     return f" {options}" if options else ""
 
 
-def _check_total(given: Given, dims: Dims) -> None:
-    given.check_rows(dims.B)
-    for row in range(dims.B):
-        if given.total(row) != dims.T:
-            raise SpecError(
-                f"segmentation.lengths: they sum to {given.total(row)}, but row {row} has "
-                f"{dims.T} tokens (step takes a part of a sequence)"
-            )
+def _as_gradient(state: MemoryState, dtype: str) -> MemoryState:
+    """A state whose arrays are like those of its gradient."""
+    return replace(state, checkpoints=np.empty(state.checkpoints.shape, dtype))

@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.segmentation import Segmentation
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Progress:
     """How far each row of a batch has come before this call.
 
     Attributes:
-        position: (B,) tokens seen so far.
+        position: (B,) tokens of the open document seen so far.
         length: (B,) tokens of the open segment seen so far; 0 at a border.
         count: (B,) checkpoints that the row holds.
         cached: number of checkpoint slots; a row's checkpoints are the last `count` of them.
@@ -40,8 +39,10 @@ class Segments:
             (for s = 0: from the carried state).
         first, last: (B, S) the checkpoint columns i with first <= i < last are visible.
         offset: (B,) tokens of the first segment that were seen before this call.
-        closed: (B,) number of segments of this call that are complete at its end.
+        final: (B,) the segment that is the last to hold a token that is not padding.
+        ended: (B,) whether that segment is complete.
         cached: number of checkpoint columns that came in with the state.
+        reached: (B, S) tokens of its document before each segment, or this call's part of it.
     """
 
     bounds: Array
@@ -49,8 +50,10 @@ class Segments:
     first: Array
     last: Array
     offset: Array
-    closed: Array
+    final: Array
+    ended: Array
     cached: int
+    reached: Array
 
     @property
     def rows(self) -> int:
@@ -66,6 +69,12 @@ class Segments:
     def count(self) -> int:
         """S, the largest number of segments in a row."""
         return int(self.bounds.shape[1]) - 1
+
+    @property
+    def closed(self) -> Array:
+        """(B,) number of segments that are complete at the end of this call."""
+        closed: Array = self.final + self.ended
+        return closed
 
     @property
     def columns(self) -> int:
@@ -88,6 +97,14 @@ class Segments:
         return position
 
     @cached_property
+    def place(self) -> Array:
+        """(B, T) how many tokens of its document came before each token."""
+        rows = np.arange(self.rows)[:, None]
+        begun = (self.reached - self.bounds[:, :-1])[rows, self.index]
+        place: Array = np.arange(self.tokens) + begun
+        return place
+
+    @cached_property
     def visible(self) -> Array:
         """(B, T, columns) whether a token may read a checkpoint column."""
         rows = np.arange(self.rows)[:, None]
@@ -96,46 +113,31 @@ class Segments:
         return (column >= first[..., None]) & (column < last[..., None])
 
     @cached_property
-    def final(self) -> Array:
-        """(B,) the last segment of each row that holds a token."""
-        return self.index[:, -1]
+    def real(self) -> Array:
+        """(B,) tokens of each row that are not padding."""
+        real: Array = self.bounds[np.arange(self.rows), self.final + 1]
+        return real
+
+    @cached_property
+    def lengths(self) -> Array:
+        """(B, S) tokens of each segment so far, those before this call included."""
+        lengths: Array = np.diff(self.bounds, axis=1)
+        lengths[:, 0] += self.offset
+        return lengths
 
     def own(self) -> "Segments":
         """The same cuts, where segment s sees only column s (one mixed memory per segment)."""
         column = np.broadcast_to(np.arange(self.count), self.first.shape)
         return replace(self, first=column, last=column + 1, cached=1)
 
+    def only(self, column: int) -> "Segments":
+        """The same cuts, where `column` is the one checkpoint that there is."""
+        seen = (self.first <= column) & (column < self.last)
+        nowhere = np.zeros_like(self.first)
+        return replace(self, first=nowhere, last=seen.astype(np.int64), cached=2 - self.count)
+
 
 def fresh(rows: int) -> Progress:
     """The progress of `rows` sequences that have not begun."""
     zeros = np.zeros(rows, np.int64)
     return Progress(zeros, zeros, zeros, 0)
-
-
-def cut(segmentation: Segmentation, carries: bool, tokens: int, progress: Progress) -> Segments:
-    """Cut `tokens` new tokens of every row.
-
-    Args:
-        segmentation: the rule that places the borders.
-        carries: whether a segment goes on from the memory of the one before it (the start mode
-            `checkpoint`) or starts afresh (`independent`).
-        tokens: T.
-        progress: how far the rows have come.
-    """
-    segmentation.check_rows(len(progress.position))
-    rows = [
-        [border - begin for border in segmentation.borders(row, begin, begin + tokens)]
-        for row, begin in enumerate(progress.position.tolist())
-    ]
-    closed = np.array([len(row) for row in rows], np.int64)
-    count = max(len(row) + (not row or row[-1] < tokens) for row in rows)
-    bounds = np.full((len(rows), count + 1), tokens, np.int64)
-    bounds[:, 0] = 0
-    for row, borders in enumerate(rows):
-        bounds[row, 1 : len(borders) + 1] = borders
-    restart = np.full((len(rows), count), not carries)
-    begun = progress.position > 0
-    restart[:, 0] = np.where(begun, (progress.length == 0) & (not carries), True)
-    first = np.repeat((progress.cached - progress.count)[:, None], count, axis=1)
-    last = np.broadcast_to(progress.cached + np.arange(count), first.shape).copy()
-    return Segments(bounds, restart, first, last, progress.length, closed, progress.cached)

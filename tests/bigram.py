@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,14 @@ class Bigram:
         self.steps = 0
         self.kill_step = 0
 
-    def loss(self, tokens: NDArray[np.int64], labels: NDArray[np.int64], /) -> tuple[Loss, Any]:
-        """Cross-entropy and softmax."""
+    def loss(
+        self,
+        tokens: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        state: Mapping[str, NDArray[Any]] | None = None,
+        /,
+    ) -> tuple[Loss, Any]:
+        """Cross-entropy and softmax; a state changes nothing."""
         time.sleep(self.slow)
         there = labels >= 0
         x, target = tokens[there], labels[there]
@@ -70,6 +77,10 @@ class Bigram:
         hits = int((logits.argmax(axis=1) == target).sum())
         value = float(-log_p[rows, target].mean(dtype=np.float64))
         return Loss(value, x.size, hits), (x, target, np.exp(log_p))
+
+    def end(self, saved: Any, /) -> dict[str, NDArray[Any]]:
+        """The last token."""
+        return {"last": saved[0][-1:]}
 
     def loss_backward(self, saved: Any, /) -> dict[str, NDArray[Any]]:
         """Softmax minus one-hot, averaged."""

@@ -34,9 +34,26 @@ readouts: st.SearchStrategy[Any] = st.one_of(
 segmentations: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(["constant", "logarithmic"]),
     st.builds(dict, kind=st.just("constant"), length=st.integers(1, 999)),
+    st.fixed_dictionaries(
+        {"kind": st.just("adaptive")},
+        optional={
+            "threshold": _fraction,
+            "min": st.integers(1, 16),
+            "max": st.integers(16, 999),
+        },
+    ),
     st.sampled_from([[256], [1, 255], [[128, 128], [256]]]).map(
         lambda lengths: {"kind": "given", "lengths": lengths}
     ),
+)
+
+caches: st.SearchStrategy[Any] = st.fixed_dictionaries(
+    {},
+    optional={
+        "limit": st.none() | st.integers(1, 999),
+        "evict": st.sampled_from(["oldest", "merge"]),
+        "dtype": st.none() | st.sampled_from(["float32", "float16", "bfloat16", "int8"]),
+    },
 )
 
 memories: st.SearchStrategy[Any] = st.fixed_dictionaries(
@@ -45,6 +62,7 @@ memories: st.SearchStrategy[Any] = st.fixed_dictionaries(
         "recurrence": recurrences,
         "readout": readouts,
         "start": st.sampled_from(["independent", "checkpoint"]),
+        "cache": caches,
     },
 )
 

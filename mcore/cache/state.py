@@ -1,12 +1,21 @@
 """The memory's state between calls: checkpoints, their contexts, and the open segment."""
 
 from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
+from mcore.cache.compact import Compact, compact
+from mcore.cache.policy import CacheDtype
 from mcore.errors import InputError, ShapeError
-from mcore.segments import Progress, Segments
+from mcore.segments import Progress
+
+LEDGER = 3
+"""Numbers known of each checkpoint; see `mcore.cache.settle.Cache`."""
+
+PER_CHECKPOINT = ("checkpoints", "scales", "contexts", "ledger")
 
 
 @dataclass(frozen=True)
@@ -15,22 +24,29 @@ class MemoryState:
 
     Attributes:
         online: (B, H, P) memory of the open segment.
-        checkpoints: (B, C, H, P) the cache; a row's checkpoints are its last `count` slots.
+        checkpoints: (B, C, H, P) the cache; a row's checkpoints are its last `count` slots. In the
+            cache's dtype (bfloat16 as uint16 codes); of a gradient, in the memory's.
+        scales: (B, C, H, rows of a state) of an int8 cache, else of width 0.
         contexts: (B, C, H, K) their mean keys (K = 0 if the readout does not route).
+        ledger: (B, C, 3) tokens in each checkpoint, tokens since, and gate mass received.
         keys: (B, H, K) sum of the keys of the open segment.
-        position: (B,) tokens seen.
+        position: (B,) tokens of the open document seen.
         length: (B,) tokens of the open segment seen; 0 at a border.
         count: (B,) checkpoints held.
+        document: (B,) id of the open document.
         origin: the composition it belongs to, in words.
     """
 
     online: Array
     checkpoints: Array
+    scales: Array
     contexts: Array
+    ledger: Array
     keys: Array
     position: Array
     length: Array
     count: Array
+    document: Array
     origin: str
 
     @property
@@ -39,9 +55,49 @@ class MemoryState:
         return Progress(self.position, self.length, self.count, self.checkpoints.shape[1])
 
     @property
+    def stored(self) -> Compact:
+        """The checkpoints as they are stored."""
+        return Compact(self.checkpoints, self.scales)
+
+    @property
     def nbytes(self) -> int:
         """Size of the floating-point arrays."""
-        return sum(a.nbytes for a in (self.online, self.checkpoints, self.contexts, self.keys))
+        held = (self.online, self.checkpoints, self.scales, self.contexts, self.keys)
+        return sum(a.nbytes for a in held)
+
+
+class Widths(NamedTuple):
+    """What the arrays of a state are as wide as.
+
+    Attributes:
+        state: shape of one head's state.
+        context: numbers in a context; 0 if the readout does not route.
+        keys: numbers in the open segment's key sum; 0 if nothing looks at it.
+    """
+
+    state: tuple[int, ...]
+    context: int
+    keys: int
+
+
+def empty_state(like: Array, widths: Widths, dtype: CacheDtype | None, origin: str) -> MemoryState:
+    """The state before the first token; `like` (B, H) has the dtype of the memory."""
+    xp, (rows, heads) = namespace(like), like.shape
+    size, counts = prod(widths.state), np.zeros(rows, np.int64)
+    stored = compact(xp.zeros((rows, 0, heads, size), like.dtype), dtype, widths.state[-1])
+    return MemoryState(
+        online=xp.zeros((rows, heads, size), like.dtype),
+        checkpoints=stored.codes,
+        scales=stored.scales,
+        contexts=xp.zeros((rows, 0, heads, widths.context), like.dtype),
+        ledger=np.zeros((rows, 0, LEDGER)),
+        keys=xp.zeros((rows, heads, widths.keys), like.dtype),
+        position=counts,
+        length=counts,
+        count=counts,
+        document=counts,
+        origin=origin,
+    )
 
 
 def check_state(state: object, like: MemoryState, what: str) -> None:
@@ -62,43 +118,5 @@ def check_state(state: object, like: MemoryState, what: str) -> None:
 
 def _rigid(name: str, x: Array) -> tuple[str, tuple[int, ...]]:
     """Dtype and shape, without the number of checkpoints, which may be any."""
-    shape = x.shape[:1] + x.shape[2:] if name in ("checkpoints", "contexts") else x.shape
+    shape = x.shape[:1] + x.shape[2:] if name in PER_CHECKPOINT else x.shape
     return x.dtype.name, shape
-
-
-def join(cached: Array, new: Array, columns: int) -> Array:
-    """The first `columns` of the cache followed by this call's checkpoints: (B, columns, H, .)."""
-    added = columns - cached.shape[1]
-    if added == 0:
-        return cached
-    if cached.shape[1] == 0:
-        return new[:, :added]
-    joined: Array = np.concatenate([cached, new[:, :added]], axis=1)
-    return joined
-
-
-def kept(segments: Segments, count: Array) -> Array:
-    """(B, C) columns of (cache + this call's checkpoints) that stay; -1 where a row has fewer."""
-    held = count + segments.closed
-    width = int(held.max())
-    end = segments.cached + segments.closed
-    column = end[:, None] - width + np.arange(width)
-    return np.where(np.arange(width) >= (width - held)[:, None], column, -1)
-
-
-def keep(joined: Array, columns: Array) -> Array:
-    """Pick columns (B, C) of a cache (B, C', H, .), zeros where a column is -1."""
-    if columns.shape[1] == 0:
-        return joined[:, :0]
-    if (columns == columns[:1]).all() and columns[0, 0] >= 0:
-        return joined[:, columns[0, 0] : columns[0, -1] + 1]
-    rows = np.arange(len(columns))[:, None]
-    return np.where((columns >= 0)[..., None, None], joined[rows, columns], 0)
-
-
-def keep_backward(d_kept: Array, columns: Array, d_joined: Array) -> Array:
-    """`d_joined` plus the gradient of `keep`, each kept column at its place."""
-    total = d_joined.copy()
-    rows, slots = np.nonzero(columns >= 0)
-    total[rows, columns[rows, slots]] += d_kept[rows, slots]
-    return total

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcore.cache.compact import stored_bytes
+from mcore.cutting import Visibility, assemble
+from mcore.documents import stretches, whole
 from mcore.memory_layer import Memory
 from mcore.readout import Ssc
 from mcore.recurrence import Dims
-from mcore.segments import Segments, cut, fresh
+from mcore.segments import Segments, fresh
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,8 @@ class MemoryCost:
     """Cost of one head's memory, independent of how a backend computes it.
 
     Per token, a multiply-add counting 2: write and online read as the rule says (4 K V of a matrix
-    memory); each checkpoint read alike (2 K V); each logit 2 K. Backward is twice the forward.
+    memory); each checkpoint read alike (2 K V); each logit 2 K, or 2 V^2 where gates are made of
+    answers. Backward is twice the forward.
     """
 
     memory: Memory
@@ -26,10 +30,16 @@ class MemoryCost:
         """Mean FLOPs of a token in a sequence of `tokens`."""
         state, segments = self.state_numbers, self.segments(tokens)
         delta = 2.0 * state if getattr(self.memory.rule, "corrects", False) else 0.0
-        seen = segments.visible[0].sum(axis=-1)
-        logits = 2.0 * self.key * (seen.mean() + 1) if self.memory.readout.router else 0.0
+        gates = self.gate_flops * float(segments.visible[0].sum(axis=-1).mean() + 1)
         reads = self.memory.rule.read_flops(self.dims) * self.reads(tokens)
-        return self.memory.rule.flops(self.dims) + delta + reads + logits
+        return self.memory.rule.flops(self.dims) + delta + reads + gates
+
+    @property
+    def gate_flops(self) -> float:
+        """FLOPs of one memory's gate: none if it is a constant."""
+        if self.memory.readout.answers_gate:
+            return 2.0 * self.value**2
+        return 2.0 * self.key if self.memory.readout.routing else 0.0
 
     def reads(self, tokens: int) -> float:
         """Mean number of checkpoints that a token reads."""
@@ -39,22 +49,39 @@ class MemoryCost:
         seen = self.segments(tokens).visible[0].sum(axis=-1)
         if isinstance(readout, Ssc):
             return float(np.minimum(seen, readout.top_k).mean())
-        if readout.router is None and self.memory.rule.linear_read:
+        if not self.gate_flops and self.memory.rule.linear_read:
             return float((seen > 0).mean())
         return float(seen.mean())
 
     def checkpoints(self, tokens: int) -> int:
-        """Checkpoints in the cache after `tokens` tokens."""
-        return int(self.segments(tokens).closed[0]) if self.memory.readout.reads_cache else 0
+        """Checkpoints in the cache after `tokens` tokens; at most, if content decides."""
+        if not self.memory.readout.reads_cache:
+            return 0
+        closed, limit = int(self.segments(tokens).closed[0]), self.memory.cache.limit
+        return closed if limit is None else min(closed, limit)
 
-    def numbers(self, tokens: int) -> int:
-        """Numbers in the state: online memory, checkpoints, contexts and the open key sum."""
-        context = self.key if self.memory.readout.router else 0
-        return (self.checkpoints(tokens) + 1) * (self.state_numbers + context)
+    def state_bytes(self, tokens: int, itemsize: int) -> int:
+        """Bytes of the state: online memory, open key sum, and the cache."""
+        open_segment = itemsize * (self.state_numbers + self.context)
+        return open_segment + self.checkpoints(tokens) * self.checkpoint_bytes(itemsize)
+
+    def checkpoint_bytes(self, itemsize: int) -> int:
+        """Bytes of one checkpoint, as the cache stores it, and its context."""
+        row = self.memory.rule.state_shape(self.dims)[-1]
+        stored = stored_bytes(self.state_numbers, self.memory.cache.dtype, row, itemsize)
+        return stored + itemsize * self.context
+
+    @property
+    def context(self) -> int:
+        """Numbers in a context."""
+        return self.key if self.memory.readout.routing else 0
 
     def segments(self, tokens: int) -> Segments:
-        """The cuts of one sequence."""
-        return cut(self.memory.segmentation, False, tokens, fresh(1))
+        """The cuts of one sequence; the most there may be, if content decides."""
+        segmentation, progress = self.memory.segmentation, fresh(1)
+        spans = whole(1, tokens, progress.position, progress.position).spans
+        lists = [stretches(segmentation, spans[0], 0, 0)]
+        return assemble(lists, tokens, progress, Visibility(False, self.memory.cache.limit))
 
     @property
     def state_numbers(self) -> int:

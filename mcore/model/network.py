@@ -3,7 +3,7 @@
 x = E[tokens];   for each part: x <- x + part(rms_norm(x));   logits = rms_norm(x) W_head
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +19,7 @@ from mcore.layers.linear import linear, linear_backward
 from mcore.layers.loss import Loss, head_loss, head_loss_backward
 from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.block import Residual
+from mcore.model.carry import join_states
 from mcore.model.part import Params, Shapes, State, merged, prefixed, scoped
 from mcore.model.shards import Shards, add_up, gather_losses, split
 from mcore.threads import Workers, blas_threads
@@ -112,10 +113,13 @@ class Model:
             d_hidden, d_head = linear_backward(saved[1], dlogits)
             return self._hidden_backward(saved[0], d_hidden, d_head)
 
-    def loss(self, tokens: Array, labels: Array) -> tuple[Loss, Any]:
+    def loss(
+        self, tokens: Array, labels: Array, state: Mapping[str, Array] | None = None
+    ) -> tuple[Loss, Any]:
         """Mean cross-entropy in nats over the labels (B, T) that are not -1.
 
-        Logits are computed only where there is a label.
+        Logits are computed only where there is a label. The rows go on from `state`, which is a
+        constant in backward.
         """
         if labels.shape != tokens.shape:
             raise ShapeError(
@@ -123,9 +127,14 @@ class Model:
             )
         if self.workers.count == 1 or len(tokens) < self.workers.count:
             with blas_threads(self.backend.threads):
-                return self._loss((tokens, labels))
-        shards = split(self.workers.count, tokens, labels)
+                return self._loss((tokens, labels, state or {}))
+        shards = split(self.workers.count, tokens, labels, state or {})
         return gather_losses(self.workers.map(self._loss, shards))
+
+    def end(self, saved: Any) -> State:
+        """The state after the last token of a `loss`, to go on from."""
+        parts = [part for part, _ in saved.parts] if isinstance(saved, Shards) else [saved]
+        return join_states([self._end(part[0][1]) for part in parts])
 
     def loss_backward(self, saved: Any) -> Params:
         """Gradients of `Loss.value` with the keys of `params`."""
@@ -139,11 +148,7 @@ class Model:
         with blas_threads(self.backend.threads):
             hidden, saved = self._hidden(tokens, state or {})
             logits, _ = linear(hidden, self._head)
-        ends = [
-            prefixed(name, part.end(kept))
-            for (name, part), kept in zip(self.layout.parts.items(), saved[1], strict=True)
-        ]
-        return logits, merged(ends)
+        return logits, self._end(saved[1])
 
     def session(self) -> "Session":
         """A stream that has not begun."""
@@ -163,9 +168,15 @@ class Model:
         itemsize = self.params[EMBEDDING].itemsize
         return sum(part.state_bytes(tokens, itemsize) for part in self.layout.parts.values())
 
-    def _loss(self, shard: tuple[Array, Array]) -> tuple[Loss, Any]:
-        tokens, labels = shard
-        hidden, saved = self._hidden(tokens, {})
+    def _end(self, kept: Sequence[Any]) -> State:
+        return merged(
+            prefixed(name, part.end(saved))
+            for (name, part), saved in zip(self.layout.parts.items(), kept, strict=True)
+        )
+
+    def _loss(self, shard: tuple[Array, Array, Mapping[str, Array]]) -> tuple[Loss, Any]:
+        tokens, labels, state = shard
+        hidden, saved = self._hidden(tokens, state)
         loss, head = head_loss(hidden, self._head, labels)
         return loss, (saved, head)
 

@@ -1,6 +1,6 @@
 """A batch split by rows, and the losses and gradients of the pieces put together again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.layers.loss import Loss
-from mcore.model.part import Params
+from mcore.model.carry import split_state
+from mcore.model.part import Params, State
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,12 @@ class Shards:
     parts: list[tuple[Any, float]]
 
 
-def split(count: int, tokens: Array, labels: Array) -> list[tuple[Array, Array]]:
+def split(
+    count: int, tokens: Array, labels: Array, state: Mapping[str, Array]
+) -> list[tuple[Array, Array, State]]:
     """`count` pieces of nearly equal numbers of rows."""
-    return list(zip(np.array_split(tokens, count), np.array_split(labels, count), strict=True))
+    rows = np.array_split(tokens, count), np.array_split(labels, count)
+    return list(zip(*rows, split_state(state, count), strict=True))
 
 
 def gather_losses(losses: Sequence[tuple[Loss, Any]]) -> tuple[Loss, Shards]:

@@ -10,9 +10,11 @@ from mcore.backend import Backend, get_backend
 from mcore.model.block import Residual
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.network import Layout
+from mcore.model.parallel import Parallel
 from mcore.segmentation import Constant
 from mcore.spec.compile import layout_of
 from mcore.spec.load import load_spec
+from mcore.spec.plan_cache import cache_lines
 from mcore.spec.schema import MemorySpec, Spec
 
 DIAL = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -48,6 +50,7 @@ class Plan:
         tokens: length of the sequences.
         rows: one per part, embedding and head included.
         dial: cost as the number of segments varies.
+        caches: what each kind of cache holds, and its cap.
         forms: the exact form that each operation takes, and which run in the plain reference.
         notes: what may not be meant.
         shapes: shapes of all parameters.
@@ -56,6 +59,7 @@ class Plan:
     tokens: int
     rows: list[PlanRow]
     dial: list[DialRow]
+    caches: list[str]
     forms: list[str]
     notes: list[str]
     shapes: dict[str, tuple[int, ...]]
@@ -100,6 +104,7 @@ def plan(spec: Spec | Mapping[str, Any]) -> Plan:
         tokens=tokens,
         rows=rows,
         dial=_dial(layout, tokens, itemsize),
+        caches=cache_lines(layout, itemsize),
         forms=_forms(layout, backend),
         notes=sorted({note for axes in spec.memories() if axes for note in _notes(axes)}),
         shapes=layout.shapes(),
@@ -115,15 +120,24 @@ def _row(name: str, part: Residual, tokens: int, itemsize: int) -> PlanRow:
 def describe(part: Residual) -> str:
     """A part in a few words."""
     core = part.part
+    if isinstance(core, Parallel):
+        return f"{' + '.join(core.parts)}, {'gated' if core.join else 'summed'}"
     if not isinstance(core, MemoryMixer):
         return type(core).__name__.removesuffix("Mixer").lower()
     memory = core.memory
     return f"{memory.rule.kind} x {memory.segmentation.kind} x {memory.readout.kind}"
 
 
+def memories(layout: Layout) -> list[MemoryMixer]:
+    """The memories of a network, in order, those beside attention too."""
+    cores = [part.part for part in layout.parts.values()]
+    every = [each for c in cores for each in (c.parts.values() if isinstance(c, Parallel) else [c])]
+    return [each for each in every if isinstance(each, MemoryMixer)]
+
+
 def _dial(layout: Layout, tokens: int, itemsize: int) -> list[DialRow]:
     """Cost of the first memory for growing numbers of segments."""
-    mixers = [p.part for p in layout.parts.values() if isinstance(p.part, MemoryMixer)]
+    mixers = memories(layout)
     if not mixers or not mixers[0].memory.readout.reads_cache:
         return []
     return [_turned(mixers[0], tokens, n, itemsize) for n in DIAL if n <= tokens]
@@ -135,7 +149,7 @@ def _turned(mixer: MemoryMixer, tokens: int, segments: int, itemsize: int) -> Di
     from mcore.memory_layer import Axes, Memory
 
     old, length = mixer.memory, -(-tokens // segments)
-    axes = Axes(old.rule, Constant(length), old.readout, old.start)
+    axes = Axes(old.rule, Constant(length), old.readout, old.start, old.cache)
     turned = replace(mixer, memory=Memory(axes, old.backend, old.dtype))
     flops, state = turned.flops(tokens), turned.state_bytes(tokens, itemsize)
     return DialRow(segments, length, flops, state)
@@ -143,7 +157,7 @@ def _turned(mixer: MemoryMixer, tokens: int, segments: int, itemsize: int) -> Di
 
 def _forms(layout: Layout, backend: Backend) -> list[str]:
     fast = backend.accelerates()
-    mixers = [p.part for p in layout.parts.values() if isinstance(p.part, MemoryMixer)]
+    mixers = memories(layout)
     forms = []
     for memory in {id(m.memory.rule): m.memory for m in mixers}.values():
         kind = memory.rule.kind
@@ -167,6 +181,6 @@ def _ops(memory: Any) -> list[str]:
     readout, linear = memory.readout, memory.rule.linear_read
     if not readout.reads_cache:
         return ["scan"]
-    if readout.router is None:
+    if readout.routing is None:
         return ["scan", "read"]
     return ["scan", "route", "soup" if readout.mixes_states and not linear else "read"]

@@ -29,6 +29,7 @@ def plan_text(plan: "Plan") -> str:
             f"{row.segments:>10} {row.length:>8} {count(row.flops):>12} {size(row.state_bytes):>9}"
             for row in plan.dial
         ]
+    lines += ["", *plan.caches] if plan.caches else []
     return "\n".join([*lines, "", *plan.forms, *(f"note: {note}" for note in plan.notes)])
 
 

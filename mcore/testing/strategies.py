@@ -17,59 +17,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from hypothesis import strategies as st
 
 from mcore.arrays import Array
+from mcore.testing.choices import (
+    DETACHED,
+    EVERY_READOUT,
+    OPTIONS,
+    ORDERED_READOUTS,
+    READOUTS,
+    RECURRENCES,
+    STARTS,
+    VARIANTS,
+    Axis,
+    takes,
+)
 from mcore.testing.samples import declared_inputs, fitting, sample_inputs, sample_normal
 
-Axis = str | dict[str, Any]
-
-RECURRENCES: tuple[Axis, ...] = (
-    "linear",
-    {"kind": "linear", "feature_map": "elu1"},
-    {"kind": "linear", "feature_map": "elu1", "normalize": True},
-    {"kind": "linear", "feature_map": "identity", "normalize": True},
-    "retention",
-    "gated_linear",
-    "gla",
-    "swla",
-    "rwkv7",
-    "mlstm",
-    "delta",
-    "gated_delta",
-    "dla",
-    "titans",
-    {"kind": "titans", "chunk": 3},
-    "yaad",
-    "moneta",
-    "memora",
-    "lstm",
-    "gru",
-    "slstm",
-)
-READOUTS: tuple[Axis, ...] = (
-    "none",
-    "residual",
-    "grm",
-    "soup",
-    {"kind": "ssc", "top_k": 1},
-    {"kind": "ssc", "top_k": 2},
-    {"kind": "moving_average", "weights": "uniform"},
-)
-ORDERED_READOUTS: tuple[Axis, ...] = ({"kind": "moving_average", "weights": "ema", "rate": 0.5},)
-EVERY_READOUT = (*READOUTS, *ORDERED_READOUTS)
-STARTS = ("independent", "checkpoint")
+__all__ = [
+    "DETACHED",
+    "EVERY_READOUT",
+    "OPTIONS",
+    "ORDERED_READOUTS",
+    "READOUTS",
+    "RECURRENCES",
+    "STARTS",
+    "VARIANTS",
+    "Axis",
+    "Composition",
+    "Example",
+    "Sizes",
+    "cut_inputs",
+    "examples",
+    "segmentations",
+    "sizes",
+    "splits",
+    "streamable_segmentations",
+    "takes",
+]
 
 
 class Composition(TypedDict):
-    """The four axes of a memory, as `mcore.memory` takes them."""
+    """The axes of a memory, as `mcore.memory` takes them."""
 
     recurrence: Axis
     segmentation: Axis
     readout: Axis
     start: str
+    cache: NotRequired[dict[str, Any]]
 
 
 class Sizes(NamedTuple):
@@ -179,7 +176,7 @@ def sizes(tokens: int = 9, width: int = 4, least_tokens: int = 1) -> st.SearchSt
 def examples(
     draw: st.DrawFn,
     recurrences: Sequence[Axis] = RECURRENCES,
-    readouts: Sequence[Axis] = EVERY_READOUT,
+    readouts: Sequence[Axis] = (*EVERY_READOUT, *VARIANTS),
     starts: Sequence[str] = STARTS,
     streamable: bool = False,
     shapes: st.SearchStrategy[Sizes] | None = None,
@@ -187,10 +184,11 @@ def examples(
     """Examples over the given axes; `streamable` keeps to segmentations that `step` accepts."""
     drawn = draw(sizes() if shapes is None else shapes)
     cuts = streamable_segmentations(drawn) if streamable else segmentations(drawn)
+    recurrence = draw(st.sampled_from(recurrences))
     composition: Composition = {
-        "recurrence": draw(st.sampled_from(recurrences)),
+        "recurrence": recurrence,
         "segmentation": draw(cuts),
-        "readout": draw(st.sampled_from(readouts)),
+        "readout": draw(st.sampled_from([r for r in readouts if takes(recurrence, r)])),
         "start": draw(st.sampled_from(starts)),
     }
     return Example(composition, drawn, draw(st.integers(0, 2**16)))

@@ -20,6 +20,10 @@ from mcore.training.run_folder import RunFolder
 from mcore.training.speed import Speed
 from mcore.training.state import State
 from mcore.training.step import take_step
+from mcore.training.truncate import Rows
+
+CARRIED = "carried/"
+"""Where a snapshot keeps the state that rows carry from step to step."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Loop:
     def __init__(self, setting: Setting) -> None:
         self.setting, self.state, self.speed = setting, State(), Speed()
         self._saved = self.state.point()
+        length, truncate = setting.spec.data.length, setting.spec.train.truncate
+        self.rows = Rows(setting.task, length, truncate)
         chosen, model = setting.spec.train.optimizer, setting.model
         self.optimizer = AdamW(
             model.params,
@@ -59,7 +65,10 @@ class Loop:
         Raises: SnapshotError when it is of another model.
         """
         copy_into(self.setting.model.params, snapshot.params)
-        self.optimizer.restore(snapshot.optimizer, snapshot.step)
+        carried = {n for n in snapshot.optimizer if n.startswith(CARRIED)}
+        moments = {n: a for n, a in snapshot.optimizer.items() if n not in carried}
+        self.optimizer.restore(moments, snapshot.step)
+        self.rows.state = {n.removeprefix(CARRIED): snapshot.optimizer[n] for n in carried}
         self.state = State.from_json(snapshot.state)
         self._saved = self.state.point()
         self.setting.folder.forget_after(self.state.step, self.state.evaluated)
@@ -89,15 +98,17 @@ class Loop:
 
     def _step(self) -> None:
         setting, step = self.setting, self.state.step + 1
-        batch = setting.task.train_batch(step)
+        batch = self.rows.batch(step)
         self.speed.start()
         taken = take_step(step, batch, setting.model, self.optimizer, setting.spec.train)
         self.speed.stop(batch.tokens.size)
+        if setting.spec.train.truncate is not None:
+            self.rows.keep(step, setting.model.end(taken.saved))
         self.state.step = step
         setting.display.advance(step)
         if step == 1 or self._due(setting.spec.train.log_every):
             loss = taken.loss
-            result = score(loss.value, loss.correct / loss.count, setting.task.metric)
+            result = score(loss.value, loss.correct / max(loss.count, 1), setting.task.metric)
             rates = {"lr": taken.lr, "grad_norm": taken.grad_norm}
             self._record("train", result, rates | {"tokens_per_second": self.speed.recent()})
 
@@ -124,7 +135,9 @@ class Loop:
             return
         self.state.seconds += self.speed.seconds
         self.speed.seconds = 0.0
-        self.setting.folder.save(self._snapshot(self.optimizer.state(), self.state.to_json()))
+        arrays = self.optimizer.state()
+        arrays |= {CARRIED + name: array for name, array in self.rows.state.items()}
+        self.setting.folder.save(self._snapshot(arrays, self.state.to_json()))
         self._saved = self.state.point()
 
     def _snapshot(self, optimizer: Mapping[str, Any], state: Mapping[str, Any]) -> Snapshot:

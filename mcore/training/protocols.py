@@ -33,8 +33,20 @@ class Trainable(Protocol):
     def no_decay(self) -> AbstractSet[str]:
         """Names that weight decay leaves alone."""
 
-    def loss(self, tokens: NDArray[np.int64], labels: NDArray[np.int64], /) -> tuple[Loss, Any]:
-        """Loss over the labels (B, T) that are not -1, and what its gradient needs."""
+    def loss(
+        self,
+        tokens: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        state: Mapping[str, Array] | None = None,
+        /,
+    ) -> tuple[Loss, Any]:
+        """Loss over the labels (B, T) that are not -1, and what its gradient needs.
+
+        The rows go on from `state`, if one is given.
+        """
+
+    def end(self, saved: Any, /) -> Mapping[str, Array]:
+        """The state after the last token of a `loss`."""
 
     def loss_backward(self, saved: Any, /) -> Mapping[str, Array]:
         """Gradient of the loss's value, by the names of `params`."""

@@ -8,6 +8,7 @@ from mcore.spec.schema.model import BlockSpec, ModelSpec
 from mcore.spec.schema.readout import Grm, MovingAverage, NoReadout, Readout, Residual, Soup, Ssc
 from mcore.spec.schema.recurrence import Recurrence
 from mcore.spec.schema.segmentation import (
+    Adaptive,
     Constant,
     Given,
     Logarithmic,
@@ -18,6 +19,7 @@ from mcore.spec.schema.spec import Spec
 from mcore.spec.schema.train import OptimizerSpec, TrainSpec
 
 __all__ = [
+    "Adaptive",
     "BackendSpec",
     "BlockSpec",
     "Constant",

@@ -1,10 +1,13 @@
 """The memory section: one choice on each of three axes, and how a segment starts."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mcore.axes import make_cache, make_readout, make_recurrence, make_segmentation
+from mcore.conflicts import conflicts
 from mcore.spec.schema.base import Finding, Section, refuse
+from mcore.spec.schema.cache import CacheSpec
 from mcore.spec.schema.readout import NoReadout, Readout
 from mcore.spec.schema.recurrence import SECTIONS, Recurrence
 from mcore.spec.schema.segmentation import NoSegmentation, Segmentation
@@ -29,6 +32,9 @@ class MemorySpec(Section):
         default="independent",
         description="A segment starts empty, or from the checkpoint before it.",
     )
+    cache: CacheSpec = Field(
+        default=CacheSpec(), description="What bounds the checkpoints on an endless stream."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -48,6 +54,7 @@ class MemoryOverride(Section):
     )
     readout: Readout | None = Field(default=None, description="Instead of memory.readout.")
     start: Start | None = Field(default=None, description="Instead of memory.start.")
+    cache: CacheSpec | None = Field(default=None, description="Instead of memory.cache.")
 
     def over(self, memory: MemorySpec) -> MemorySpec:
         """The block's memory. Not checked: `memory_findings` does that."""
@@ -63,4 +70,14 @@ def memory_findings(memory: MemorySpec) -> list[Finding]:
             "set segmentation to {kind: constant, length: 64}, or readout to none"
         )
         return [Finding(("readout",), message, (("segmentation",),))]
-    return []
+    found = conflicts(
+        make_recurrence(_options(memory.recurrence)),
+        make_segmentation(_options(memory.segmentation)),
+        make_readout(_options(memory.readout)),
+        make_cache(_options(memory.cache)),
+    )
+    return [Finding(key, message, (other,)) for key, other, message in found]
+
+
+def _options(section: Section) -> dict[str, Any]:
+    return section.model_dump(exclude_none=True)

@@ -1,11 +1,17 @@
 """The segmentation axis of a spec: where a sequence is cut and a checkpoint is kept."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from mcore.spec.schema.base import Count, Listed, Section, Shorthand
+from mcore.spec.schema.base import Count, Finding, Fraction, Listed, Section, Shorthand, refuse
 
 
 class SegmentationKind(Section):
@@ -34,6 +40,31 @@ class Logarithmic(SegmentationKind):
     kind: Literal["logarithmic"] = Field(
         default="logarithmic", description="Segments of falling powers of two; cannot stream."
     )
+
+
+class Adaptive(SegmentationKind):
+    """Cuts before a token that does not fit its segment."""
+
+    kind: Literal["adaptive"] = Field(
+        default="adaptive", description="Segments that end where the content changes."
+    )
+    rule: Literal["drift", "surprise"] = Field(
+        default="drift",
+        description="What is measured: a key far from the mean key, or a value far from the "
+        "memory's answer.",
+    )
+    threshold: Fraction = Field(
+        default=0.5, description="A token that measures more (0 to 1) starts a segment."
+    )
+    min: Count = Field(default=16, description="Tokens that a segment has at least.")
+    max: Count = Field(default=256, description="Tokens that a segment has at most.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min > self.max:
+            message = f"{self.min} is more than max, {self.max}; make it {self.max} or less"
+            refuse([Finding(("min",), message, (("max",),))])
+        return self
 
 
 def _one_message(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -66,7 +97,7 @@ class Given(SegmentationKind):
 
 
 Segmentation = Annotated[
-    NoSegmentation | Constant | Logarithmic | Given,
+    NoSegmentation | Constant | Logarithmic | Adaptive | Given,
     Field(discriminator="kind"),
     Shorthand("kind"),
 ]

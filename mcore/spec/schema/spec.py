@@ -47,6 +47,7 @@ class Spec(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         found = _length_findings(self, self.memory, ("memory",)) + _width_findings(self)
+        found += _truncate_findings(self)
         for index, block in enumerate(self.model.blocks or ()):
             if block.memory is not None:
                 path = ("model", "blocks", index, "memory")
@@ -73,6 +74,22 @@ def _width_findings(spec: Spec) -> list[Finding]:
         return []
     message = f"is {value}, and {square} wants values as wide as keys; {key} would do"
     return [Finding(("model", "value"), message, (("model", "key"), ("memory", "recurrence")))]
+
+
+def _truncate_findings(spec: Spec) -> list[Finding]:
+    """Rows in pieces need pieces shorter than rows, and cuts that do not need the whole row."""
+    truncate, length, path = spec.train.truncate, spec.data.length, ("train", "truncate")
+    if truncate is None:
+        return []
+    if truncate > length:
+        message = f"{truncate} is more than data.length, {length}; {length} or less would do"
+        return [Finding(path, message, (("data", "length"),))]
+    kinds = {memory.segmentation.kind for memory in spec.memories() if memory}
+    whole = sorted(kinds & {"logarithmic", "given"})
+    if not whole:
+        return []
+    message = f"{whole[0]} cuts need the whole row; drop truncate, or cut by constant or adaptive"
+    return [Finding(path, message, (("memory", "segmentation"),))]
 
 
 def _length_findings(spec: Spec, memory: MemorySpec, path: KeyPath) -> list[Finding]:

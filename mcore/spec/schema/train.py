@@ -60,6 +60,11 @@ class TrainSpec(Section):
 
     steps: Count = Field(default=1000, description="Optimizer steps.")
     batch: Count = Field(default=32, description="Rows in a step (B).")
+    truncate: Count | None = Field(
+        default=None,
+        description="Tokens of a row in a step, its state carried on to the next; whole rows if "
+        "null.",
+    )
     optimizer: Annotated[OptimizerSpec, Shorthand("kind")] = Field(
         default=OptimizerSpec(), description="The update rule of the parameters."
     )

@@ -1,0 +1,148 @@
+"""The state after a pass over some tokens: the cache it leaves, and the open segment."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backend import Routes, Scan
+from mcore.cache import Cache, MemoryState, Settled, compact, join, kept, settle
+from mcore.onset import Keeper
+from mcore.reading import Scene
+
+
+@dataclass(frozen=True)
+class PassSaved:
+    """What one pass keeps for its backward.
+
+    Attributes:
+        scene: what the readout worked on.
+        scan, routes: what the operations returned.
+        keeper: turns segments into checkpoints.
+        before: the state that the first token found.
+        cache: that state's checkpoints, as numbers.
+        scan_saved, answer_saved: for the operations' backwards.
+    """
+
+    scene: Scene
+    scan: Scan
+    routes: Routes | None
+    keeper: Keeper
+    before: MemoryState
+    cache: Cache
+    scan_saved: Any
+    answer_saved: Any
+
+    @cached_property
+    def joined(self) -> Cache:
+        """The cache followed by this pass's checkpoints, with the books of both kept."""
+        return _joined(self)
+
+    @cached_property
+    def settled(self) -> tuple[Cache, Settled]:
+        """What stays of it."""
+        policy, merger = self.keeper.policy, self.keeper.merger
+        return settle(self.joined, _columns(self), policy, merger)
+
+    @cached_property
+    def end(self) -> MemoryState:
+        """The state after the last token, to go on from."""
+        return _end_state(self)
+
+    @cached_property
+    def idle(self) -> Array:
+        """(B,) rows in which no token arrived."""
+        idle: Array = self.scene.segments.real == 0
+        return idle
+
+
+def _end_state(saved: PassSaved) -> MemoryState:
+    """Append the checkpoints of completed segments; keep the open one as `online`."""
+    segments, before, keeper = saved.scene.segments, saved.before, saved.keeper
+    rows, idle = np.arange(segments.rows), saved.idle[:, None, None]
+    cache, settled = saved.settled
+    stored = compact(cache.checkpoints, keeper.policy.dtype, keeper.row)
+    online = saved.scan.checkpoints[rows, segments.final]
+    return MemoryState(
+        online=np.where(idle, before.online, online) if saved.idle.any() else online,
+        checkpoints=stored.codes,
+        scales=stored.scales,
+        contexts=cache.contexts,
+        ledger=cache.ledger,
+        keys=_open_keys(saved),
+        position=before.position + segments.real,
+        length=np.where(segments.ended, 0, segments.lengths[rows, segments.final]),
+        count=(settled.columns >= 0).sum(axis=1),
+        document=before.document,
+        origin=before.origin,
+    )
+
+
+def _joined(saved: PassSaved) -> Cache:
+    segments, cache = saved.scene.segments, saved.cache
+    rows, columns = segments.rows, segments.cached + segments.count
+    width = cache.contexts.shape[-1]
+    contexts = np.zeros(
+        (rows, segments.count, *cache.contexts.shape[2:-1], width), cache.contexts.dtype
+    )
+    if saved.routes is not None:
+        contexts = saved.routes.contexts
+    entries = np.zeros((rows, segments.count, cache.ledger.shape[-1]))
+    entries[..., 0] = segments.lengths
+    return Cache(
+        join(cache.checkpoints, saved.keeper.rounded(saved.scan.checkpoints), columns),
+        join(cache.contexts, contexts, columns),
+        join(_used(saved), entries, columns),
+    )
+
+
+def _used(saved: PassSaved) -> Array:
+    """The ledger of the cache with this pass's tokens and their gates entered."""
+    ledger, segments = saved.cache.ledger, saved.scene.segments
+    if saved.routes is None or saved.keeper.policy.evict != "least_used" or not segments.cached:
+        return ledger
+    arrived = np.arange(segments.tokens) < segments.real[:, None]
+    gates = saved.routes.gates[..., : segments.cached].mean(axis=2)
+    ledger = ledger.copy()
+    ledger[..., 1] += segments.real[:, None]
+    ledger[..., 2] += (gates * arrived[..., None]).sum(axis=1)
+    return ledger
+
+
+def _columns(saved: PassSaved) -> Array:
+    segments = saved.scene.segments
+    if not saved.keeper.reads:
+        return np.zeros((segments.rows, 0), np.int64)
+    return kept(segments, saved.keeper.policy.window)
+
+
+def _open_keys(saved: PassSaved) -> Array:
+    """(B, H, K) sum of the keys of each row's open segment."""
+    segments, before = saved.scene.segments, saved.before
+    if not before.keys.shape[-1]:
+        return before.keys
+    rows, idle = np.arange(segments.rows), saved.idle[:, None, None]
+    if saved.routes is not None:
+        sums = key_share(saved) * saved.routes.contexts[rows, segments.final]
+    else:
+        sums = np.stack([_key_sum(saved, row) for row in range(segments.rows)])
+    return np.where(idle, before.keys, sums)
+
+
+def _key_sum(saved: PassSaved, row: int) -> Array:
+    segments, final = saved.scene.segments, saved.scene.segments.final[row]
+    begin, end = segments.bounds[row, final : final + 2]
+    total: Array = saved.scene.inputs["k"][row, begin:end].sum(axis=0)
+    total = total + (saved.before.keys[row] if final == 0 else 0)
+    return total * (not segments.ended[row])
+
+
+def key_share(saved: PassSaved) -> Array:
+    """(B, 1, 1) what the context of the open segment is multiplied by to give its key sum."""
+    segments = saved.scene.segments
+    length = segments.lengths[np.arange(segments.rows), segments.final]
+    factor = np.ones_like(length) if saved.keeper.merger.sums else length
+    share = np.where(segments.ended, 0, factor)
+    return share.astype(saved.before.keys.dtype)[:, None, None]
