@@ -16,15 +16,25 @@ from mcore.layers.activations import (
     softplus,
     softplus_backward,
 )
+from mcore.layers.bypass import bonus, bonus_backward, scaled, scaled_backward
 from mcore.layers.conv import short_conv, short_conv_backward
 from mcore.layers.embedding import embedding, embedding_backward
+from mcore.layers.gated import blend, blend_backward, gated, gated_backward
 from mcore.layers.gated_norm import gated_rms_norm, gated_rms_norm_backward
 from mcore.layers.gates import decay_gate, decay_gate_backward
+from mcore.layers.held import held, held_backward
 from mcore.layers.linear import linear, linear_backward
 from mcore.layers.loss import head_loss, head_loss_backward
 from mcore.layers.mlp import swiglu, swiglu_backward
 from mcore.layers.norm import rms_norm, rms_norm_backward, unit_norm, unit_norm_backward
+from mcore.layers.removal import (
+    removal_key,
+    removal_key_backward,
+    replacement_key,
+    replacement_key_backward,
+)
 from mcore.layers.rope import rotary, rotary_backward
+from mcore.layers.shift import token_shift, token_shift_backward
 from mcore.testing.gradcheck import check_pair
 
 B, H, D, K, VOCAB = 2, 3, 6, 5, 11
@@ -105,6 +115,24 @@ CASES = {
         gated_rms_norm,
         gated_rms_norm_backward,
         {"x": (B, T, H, D), "gate": (B, T, H, D), "weight": (D,)},
+    ),
+    "gated": Case(gated, gated_backward, {"y": (B, T, H, D), "x": (B, T, H, D)}),
+    "blend": Case(blend, blend_backward, {"first": (B, T, D), "second": (B, T, D), "x": (B, T, D)}),
+    "token_shift": Case(
+        token_shift, token_shift_backward, {"x": (B, T, D), "mix": (3, D), "last": (B, 1, D)}
+    ),
+    "held": Case(held, held_backward, {"x": (B, T, H, D), "log_decay": (B, T, H), "a_log": (H,)}),
+    "scaled": Case(scaled, scaled_backward, {"x": (B, T, H, D), "weight": (H,)}),
+    "bonus": Case(
+        bonus,
+        bonus_backward,
+        {"q": (B, T, H, K), "k": (B, T, H, K), "x": (B, T, H, D), "weight": (H * K,)},
+    ),
+    "removal_key": Case(removal_key, removal_key_backward, {"x": (B, T, H, K), "weight": (H * K,)}),
+    "replacement_key": Case(
+        replacement_key,
+        replacement_key_backward,
+        {"x": (B, T, H, K), "a": (B, T, H, K), "weight": (H * K,)},
     ),
     "rotary": Case(rotate, rotary_backward, {"x": (B, T, H, D)}, lambda length: {"start": 3}),
     "rotary of odd K": Case(

@@ -1,4 +1,4 @@
-"""Convolution and rotary positions, fed in any pieces, against the whole sequence at once."""
+"""Convolution, token shift and rotary positions, fed in any pieces, against all at once."""
 
 import numpy as np
 from hypothesis import given
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mcore.arrays import Array
 from mcore.layers.conv import short_conv, short_conv_backward
 from mcore.layers.rope import rotary, rotary_backward
+from mcore.layers.shift import token_shift, token_shift_backward
 
 B, C, K = 2, 3, 6
 pieces = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -54,6 +55,40 @@ def test_conv_gradients_cross_the_pieces(lengths: list[int], width: int, seed: i
         total += dweight_piece
     np.testing.assert_allclose(np.concatenate(found, axis=1), dx, rtol=0, atol=1e-5)
     np.testing.assert_allclose(total, dweight, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(d_end, d_start, rtol=0, atol=1e-5)
+
+
+@given(pieces, seeds)
+def test_token_shift_streams_to_the_bit(lengths: list[int], seed: int) -> None:
+    x, mix, last = normal(seed, B, sum(lengths), C), normal(seed + 1, 2, C), normal(seed, B, 1, C)
+    (whole, end), _ = token_shift(x, mix, last)
+    outputs = []
+    for piece in cut(x, lengths):
+        (y, last), _ = token_shift(piece, mix, last)
+        outputs.append(y)
+    np.testing.assert_array_equal(np.concatenate(outputs, axis=2), whole)
+    np.testing.assert_array_equal(last, end)
+
+
+@given(pieces, seeds)
+def test_token_shift_gradients_cross_the_pieces(lengths: list[int], seed: int) -> None:
+    x, mix, last = normal(seed, B, sum(lengths), C), normal(seed + 1, 2, C), normal(seed, B, 1, C)
+    dy, d_end = normal(seed + 2, 2, *x.shape), normal(seed + 3, B, 1, C)
+    _, whole = token_shift(x, mix, last)
+    dx, d_mix, d_start = token_shift_backward(whole, dy, d_end)
+    saves = []
+    for piece in cut(x, lengths):
+        (_, last), saved = token_shift(piece, mix, last)
+        saves.append(saved)
+    found: list[Array] = []
+    total = np.zeros_like(d_mix)
+    d_pieces = np.split(dy, np.cumsum(lengths)[:-1], axis=2)
+    for saved, d_piece in zip(reversed(saves), reversed(d_pieces), strict=True):
+        dx_piece, d_mix_piece, d_end = token_shift_backward(saved, d_piece, d_end)
+        found.insert(0, dx_piece)
+        total += d_mix_piece
+    np.testing.assert_allclose(np.concatenate(found, axis=1), dx, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(total, d_mix, rtol=0, atol=1e-4)
     np.testing.assert_allclose(d_end, d_start, rtol=0, atol=1e-5)
 
 

@@ -72,12 +72,18 @@ def test_gradients_of_short_sequences(tokens: int) -> None:
         {"mixer": "attention"},
         {"mixer": "attention", "window": 3, "rope": False},
         {"blocks": [{"mixer": "parallel", "window": 3}, "memory"]},
+        {"blocks": [{"mixer": "parallel", "join": "gate"}, "memory"]},
         {"conv": 0, "output_gate": False, "tied": False, "mlp": 0},
     ],
-    ids=["attention", "window", "hybrid", "bare"],
+    ids=["attention", "window", "hybrid", "gated hybrid", "bare"],
 )
 def test_gradients_of_other_networks(model: dict[str, Any]) -> None:
     check_gradients(mcore.compile(small(**model)), tokens=6)
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "rwkv7", "retention"])
+def test_gradients_without_output_gate_and_convolution(kind: str) -> None:
+    check_gradients(mcore.compile(small(kind, output_gate=False, conv=0)), tokens=5)
 
 
 def test_loss_and_backward_agree_with_logits() -> None:
@@ -97,10 +103,27 @@ def test_loss_and_backward_agree_with_logits() -> None:
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-14)
 
 
-@given(cuts=st.sets(st.integers(1, 12)), hybrid=st.booleans())
-def test_session_equals_forward_however_it_is_fed(cuts: set[int], hybrid: bool) -> None:
-    blocks = {"blocks": [{"mixer": "parallel", "window": 3}, "memory"]} if hybrid else {}
-    model = mcore.compile(small(**blocks))
+GATED = {"mixer": "parallel", "window": 3, "join": "gate"}
+STREAMS = [
+    ("gated_delta", {}),
+    ("gated_delta", {"blocks": [{"mixer": "parallel", "window": 3}, "memory"]}),
+    ("linear", {"blocks": [GATED, "attention"]}),
+    ("retention", {"conv": 0}),
+    ("mamba2", {}),
+    ("rwkv7", {}),
+    ("mlstm", {}),
+]
+
+
+@given(cuts=st.sets(st.integers(1, 12)), network=st.sampled_from(STREAMS))
+def test_session_equals_forward_however_it_is_fed(
+    cuts: set[int], network: tuple[str, dict[str, Any]]
+) -> None:
+    kind, sizes = network
+    model = mcore.compile(small(kind, **sizes))
+    for name, value in model.params.items():
+        if "join" in name:
+            value[...] = np.random.default_rng(0).standard_normal(value.shape)
     tokens, _ = batch(13)
     whole, _ = model.forward(tokens)
     session = model.session()
@@ -169,6 +192,26 @@ def test_parameters_are_a_function_of_the_seed() -> None:
 def test_wrong_tokens_are_named(tokens: Array, message: str) -> None:
     with pytest.raises(mcore.McoreError, match=message):
         mcore.compile(small()).forward(tokens)
+
+
+def test_a_gated_join_starts_as_the_mean_of_both_answers() -> None:
+    blocks = [{"mixer": "parallel"}, "memory"]
+    added = mcore.compile(small(blocks=blocks))
+    gated = mcore.compile(small(blocks=[{**GATED, "window": 16}, "memory"]))
+    assert {n: x.shape for n, x in gated.params.items() if ".join." in n} == {
+        "blocks.0.mixer.join.weight": (12, 12),
+        "blocks.0.mixer.join.bias": (12,),
+    }
+    for part in ("memory", "attention"):
+        name = f"blocks.0.mixer.{part}.out.weight"
+        gated.params[name][...] = 2 * added.params[name]
+    for name, value in added.params.items():
+        if not name.startswith("blocks.0.mixer.") or not name.endswith("out.weight"):
+            gated.params[name][...] = value
+    tokens, _ = batch(9)
+    np.testing.assert_allclose(
+        gated.forward(tokens)[0], added.forward(tokens)[0], rtol=1e-10, atol=1e-12
+    )
 
 
 def test_biases_do_not_decay() -> None:

@@ -13,7 +13,8 @@ SPECS = sorted((Path(__file__).resolve().parents[1] / "specs").glob("*.yaml"))
 
 
 def test_every_recurrence_has_a_preset() -> None:
-    assert {path.stem for path in SPECS} >= {*RULES, "quickstart", "text"}
+    others = {"quickstart", "text", "transformer", "sliding_window", "log_linear", "hybrid"}
+    assert {path.stem for path in SPECS} >= {*RULES, *others}
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
@@ -48,6 +49,14 @@ def test_plan_counts_the_parameters(path: Path) -> None:
     assert str(plan.tokens) in str(plan)
 
 
+def test_the_plan_names_what_stands_side_by_side() -> None:
+    plan = mcore.plan(mcore.load_spec(SPECS[0].with_name("hybrid.yaml")))
+    whats = {row.name: row.what for row in plan.rows}
+    assert whats["blocks.1.mixer"] == "memory + attention, gated"
+    assert whats["blocks.2.mixer"] == "attention"
+    assert any(form.startswith("gated_delta.scan") for form in plan.forms)
+
+
 def test_the_plan_shows_the_dial() -> None:
     plan = mcore.plan(mcore.load_spec(SPECS[0].with_name("quickstart.yaml")))
     costs = [row.flops for row in plan.dial]
@@ -74,5 +83,5 @@ def test_the_equal_bytes_control_has_as_many_numbers_as_the_cache() -> None:
             for part in mcore.compile(each).layout.parts.values()
             if isinstance(part.part, MemoryMixer)
         ]
-        numbers.append(mixer.cost.numbers(spec.data.length))
+        numbers.append(mixer.cost.state_bytes(spec.data.length, 4))
     assert numbers[0] == numbers[1]

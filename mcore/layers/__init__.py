@@ -12,7 +12,9 @@ it is given, never writes to its arguments and never accumulates into anything o
     conv          causal depthwise convolution, streaming  rope        rotary positions
     activations   sigmoid, silu, softplus                  gates       log_decay of a memory
     mlp           SwiGLU                                   loss        cross-entropy where labelled
-    init          random starting values
+    shift         mixes a token with the one before it     gated       gates without a norm
+    held          a value times its step (Mamba-2)         removal     the two keys of RWKV-7
+    bypass        what goes past a memory                  init        random starting values
 
 Import from the modules (`from mcore.layers.linear import linear, linear_backward`): a function
 exported here under its module's name would hide the module.

@@ -13,7 +13,6 @@ from mcore.arrays import Array
 from mcore.backend import Backend
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
-from mcore.layers.rope import rotary, rotary_backward
 from mcore.model.part import Params, Shapes, State, merged
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
@@ -39,8 +38,8 @@ class AttentionMixer:
     @cached_property
     def projection(self) -> Projection:
         """Makes q, k and v, with the same short convolution that memories get."""
-        plain = Feature(silu=False)
-        features: dict[str, Law] = {"q": plain, "k": plain, "v": plain}
+        plain, turned = Feature(silu=False), Feature(silu=False, rotary=self.sizes.rope)
+        features: dict[str, Law] = {"q": turned, "k": turned, "v": plain}
         widths: dict[str, tuple[int, ...]] = {
             "q": (self.sizes.key,),
             "k": (self.sizes.key,),
@@ -68,48 +67,30 @@ class AttentionMixer:
         """y (B, T, D)."""
         inputs, project_saved = self.projection.forward(params, x, state)
         q, k, v = inputs["q"], inputs["k"], inputs["v"]
-        position = int(state["position"][0]) if state else 0
-        rope = None
-        if self.sizes.rope:
-            q, rope_q = rotary(q, position)
-            k, rope_k = rotary(k, position)
-            rope = rope_q, rope_k
         if state:
             k = np.concatenate([state["k"], k], axis=1)
             v = np.concatenate([state["v"], v], axis=1)
         h, attention_saved = self.backend.attention(q, k, v, self.window)
         y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
-        return y, (project_saved, rope, attention_saved, out_saved, (k, v, position + x.shape[1]))
+        return y, (project_saved, attention_saved, out_saved, (k, v))
 
     def backward(self, saved: Any, dy: Array) -> tuple[Array, Params]:
         """Gradients with respect to x and the parameters."""
-        project_saved, rope, attention_saved, out_saved, _ = saved
+        project_saved, attention_saved, out_saved, _ = saved
         grads: Params = {}
         dh, grads["out.weight"] = linear_backward(out_saved, dy)
         dh = dh.reshape(*dh.shape[:2], self.sizes.heads, self.sizes.value)
         dq, dk, dv = self.backend.attention_backward(attention_saved, dh)
         tokens = dy.shape[1]
         dk, dv = dk[:, -tokens:], dv[:, -tokens:]
-        if rope is not None:
-            dq, dk = rotary_backward(rope[0], dq), rotary_backward(rope[1], dk)
         dx, projected = self.projection.backward(project_saved, {"q": dq, "k": dk, "v": dv})
         return dx, merged([grads, projected])
 
     def end(self, saved: Any) -> State:
         """Convolution tail, position, and the keys and values that may still be seen."""
-        k, v, position = saved[4]
-        kept = (
-            slice(None)
-            if self.window is None
-            else slice(max(k.shape[1] - self.window + 1, 0), None)
-        )
-        count = np.full(k.shape[0], position, np.int64)
-        return {
-            **self.projection.end(saved[0]),
-            "k": k[:, kept],
-            "v": v[:, kept],
-            "position": count,
-        }
+        k, v = saved[3]
+        unseen = 0 if self.window is None else max(k.shape[1] - self.window + 1, 0)
+        return {**self.projection.end(saved[0]), "k": k[:, unseen:], "v": v[:, unseen:]}
 
     def flops(self, tokens: int) -> float:
         """Projections, and both products over the mean number of visible tokens."""
@@ -120,7 +101,7 @@ class AttentionMixer:
     def state_bytes(self, tokens: int, itemsize: int) -> int:
         """Keys and values of the visible past, and the convolution tail."""
         kept = tokens if self.window is None else min(tokens, self.window - 1)
-        tail = max(self.sizes.conv - 1, 0) * self.projection.convolved
+        tail = self.projection.carried
         pairs = kept * self.sizes.heads * (self.sizes.key + self.sizes.value)
         return itemsize * (tail + pairs)
 

@@ -1,9 +1,9 @@
 """A token mixer whose core is a memory: project, remember, norm, gate, project back.
 
-y = (rms_norm(memory(q, k, v, ...)) * silu(x W_g)) W_o
+y = (rms_norm(memory(q, k, v, ...)) * silu(x W_g)) W_o, or what the rule's `finish` says
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -12,16 +12,21 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.cache import MemoryState
-from mcore.layers.gated_norm import gated_rms_norm, gated_rms_norm_backward
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
-from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.memory_layer import Memory
 from mcore.model.cost import MemoryCost
+from mcore.model.finish import Finish
 from mcore.model.part import Params, Shapes, State, merged, prefixed, scoped
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
 from mcore.recurrence import Feature, Law
+
+GATES = ("gate", "times")
+"""Stages of `finish` that use the input z."""
+
+OWN = {"z": "B T H V", "skip": "B T H V", "value": "B T H V", "key": "B T H K"}
+"""Axes of inputs that the layer makes for itself, not for its memory."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,28 @@ class MemoryMixer:
 
     @cached_property
     def projection(self) -> Projection:
-        """What makes the memory's inputs, and the output gate `z`."""
+        """What makes the memory's inputs, the output gate `z`, and what goes past the memory."""
         features: dict[str, Law] = dict(self.memory.rule.features)
         plain = Feature(conv=False, silu=False)
-        if self.memory.readout.router is not None:
-            features["u"] = plain
-            features.setdefault("k", Feature(silu=False))
+        for name, law in self.memory.readout.features.items():
+            features.setdefault(name, law)
+        q, u = features.get("q"), features.get("u")
+        if isinstance(q, Feature) and isinstance(u, Feature):
+            features["u"] = replace(u, rotary=q.rotary)
         if self.sizes.output_gate:
-            features["z"] = plain
+            features.setdefault("z", plain)
+        else:
+            features.pop("z", None)
         widths = {name: self._width(name) for name in features}
         return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
+
+    @cached_property
+    def finish(self) -> Finish:
+        """What comes between the readout and the last projection."""
+        order = self.memory.rule.finish
+        if not self.sizes.output_gate:
+            order = tuple(stage for stage in order if stage not in GATES)
+        return Finish(order, self.sizes.heads, self.sizes.value)
 
     @property
     def names_rows(self) -> bool:
@@ -57,50 +74,40 @@ class MemoryMixer:
         return self.memory.segmentation.names_rows
 
     def shapes(self) -> Shapes:
-        """The projection's, `norm.weight` (V,) and `out.weight` (H V, D)."""
+        """The projection's, `norm.weight` and `out.weight` (H V, D)."""
         inner = self.sizes.heads * self.sizes.value
         return {
             **self.projection.shapes(),
-            "norm.weight": (self.sizes.value,),
+            **self.finish.shapes(),
             "out.weight": (inner, self.sizes.width),
         }
 
     def init(self, rng: np.random.Generator, dtype: str) -> Params:
         """Starting values."""
         params = self.projection.init(rng, dtype)
-        params["norm.weight"] = np.ones(self.sizes.value, dtype)
+        params |= self.finish.init(dtype)
         params["out.weight"] = fan_in(rng, self.shapes()["out.weight"], dtype, self.out_gain)
         return params
 
     def forward(self, params: Params, x: Array, state: State) -> tuple[Array, Any]:
         """y (B, T, D)."""
         inputs, project_saved = self.projection.forward(params, x, state)
-        gate = inputs.pop("z", None)
-        h, memory_saved = self.memory.forward(inputs, self._load(state))
-        norm_saved: Any
-        if gate is None:
-            h, norm_saved = rms_norm(h, params["norm.weight"])
-        else:
-            h, norm_saved = gated_rms_norm(h, gate, params["norm.weight"])
+        declared = {name: inputs[name] for name in self.memory.inputs}
+        h, memory_saved = self.memory.forward(declared, self._load(state))
+        h, finish_saved = self.finish.forward(h, inputs, params)
         y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
-        return y, (project_saved, memory_saved, norm_saved, out_saved)
+        return y, (project_saved, memory_saved, finish_saved, out_saved)
 
     def backward(self, saved: Any, dy: Array) -> tuple[Array, Params]:
         """Gradients with respect to x and the parameters."""
-        project_saved, memory_saved, norm_saved, out_saved = saved
+        project_saved, memory_saved, finish_saved, out_saved = saved
         grads: Params = {}
         dh, grads["out.weight"] = linear_backward(out_saved, dy)
         dh = dh.reshape(*dh.shape[:2], self.sizes.heads, self.sizes.value)
-        d_gate = None
-        if self.sizes.output_gate:
-            dh, d_gate, grads["norm.weight"] = gated_rms_norm_backward(norm_saved, dh)
-        else:
-            dh, grads["norm.weight"] = rms_norm_backward(norm_saved, dh)
-        d_inputs = self.memory.backward(memory_saved, dh)
-        if d_gate is not None:
-            d_inputs["z"] = d_gate
+        dh, d_own, finished = self.finish.backward(finish_saved, dh)
+        d_inputs = {**self.memory.backward(memory_saved, dh), **d_own}
         dx, projected = self.projection.backward(project_saved, d_inputs)
-        return dx, merged([grads, projected])
+        return dx, merged([grads, finished, projected])
 
     def end(self, saved: Any) -> State:
         """Convolution tail and memory state."""
@@ -115,8 +122,8 @@ class MemoryMixer:
 
     def state_bytes(self, tokens: int, itemsize: int) -> int:
         """Convolution tail, online memory, checkpoints and contexts."""
-        tail = max(self.sizes.conv - 1, 0) * self.projection.convolved
-        return itemsize * (tail + self.sizes.heads * self.cost.numbers(tokens))
+        tail = self.projection.carried
+        return itemsize * tail + self.sizes.heads * self.cost.state_bytes(tokens, itemsize)
 
     @property
     def cost(self) -> MemoryCost:
@@ -125,10 +132,8 @@ class MemoryMixer:
 
     def _width(self, name: str) -> tuple[int, ...]:
         """Lengths of an input's axes without B, T and, for tokens, H."""
-        if name == "z":
-            return (self.sizes.value,)
         lengths = self.memory.rule.sizes(self.sizes.key, self.sizes.value)
-        axes = self.memory.inputs[name].split()
+        axes = (OWN | self.memory.inputs)[name].split()
         tokens = axes[:3] == ["B", "T", "H"]
         lengths["H"] = self.sizes.heads
         return tuple(

@@ -1,6 +1,15 @@
 """Recurrences: one file per rule. `RULES` is the one list to extend."""
 
-from mcore.recurrence.base import Dims, Feature, Gate, Inputs, Law, Parameter, Recurrence
+from mcore.recurrence.base import (
+    Derived,
+    Dims,
+    Feature,
+    Gate,
+    Inputs,
+    Law,
+    Parameter,
+    Recurrence,
+)
 from mcore.recurrence.delta import Delta
 from mcore.recurrence.dla import Dla
 from mcore.recurrence.gated_delta import GatedDelta
@@ -9,6 +18,7 @@ from mcore.recurrence.gla import Gla
 from mcore.recurrence.gru import Gru
 from mcore.recurrence.linear import Linear
 from mcore.recurrence.lstm import Lstm
+from mcore.recurrence.mamba2 import Mamba2
 from mcore.recurrence.memora import Memora
 from mcore.recurrence.mlstm import Mlstm
 from mcore.recurrence.moneta import Moneta
@@ -25,6 +35,7 @@ RULES: dict[str, type[Recurrence]] = {
         Linear,
         Retention,
         GatedLinear,
+        Mamba2,
         Gla,
         Swla,
         Delta,
@@ -42,4 +53,14 @@ RULES: dict[str, type[Recurrence]] = {
     )
 }
 
-__all__ = ["RULES", "Dims", "Feature", "Gate", "Inputs", "Law", "Parameter", "Recurrence"]
+__all__ = [
+    "RULES",
+    "Derived",
+    "Dims",
+    "Feature",
+    "Gate",
+    "Inputs",
+    "Law",
+    "Parameter",
+    "Recurrence",
+]

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Gate, Inputs, Law
+from mcore.recurrence.base import Feature, Gate, Inputs, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 
@@ -29,8 +29,13 @@ class Gla(MatrixMemory):
 
     @property
     def features(self) -> dict[str, Law]:
-        """As for the base, with GLA's slow decays: `logsigmoid(x W_1 W_2 + b) / 16`, rank 16."""
-        return {**super().features, "log_decay": Gate("slow_decay", rank=16, bias=zeros)}
+        """Plain q, k, v and slow decays: `logsigmoid(x W_1 W_2 + b) / 16`, rank 16."""
+        return {
+            "q": Feature(silu=False, scale=True),
+            "k": Feature(silu=False),
+            "v": Feature(silu=False),
+            "log_decay": Gate("slow_decay", rank=16, bias=zeros),
+        }
 
     def step(self, state: Array, x: Inputs) -> Array:
         """`diag(a) S + k v^T` with `a = exp(log_decay)`."""

@@ -46,6 +46,11 @@ class MatrixMemory(Recurrence):
         return dict(TOKEN_INPUTS)
 
     @property
+    def learns_from_error(self) -> bool:
+        """If it corrects."""
+        return self.corrects
+
+    @property
     def features(self) -> dict[str, Law]:
         """Convolved, SiLU-activated q, k, v; q scaled by K^-1/2."""
         return {"q": Feature(scale=True), "k": Feature(), "v": Feature()}

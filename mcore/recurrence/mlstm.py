@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Dims, Feature, Gate, Inputs, Law
+from mcore.recurrence.base import Derived, Dims, Feature, Inputs, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 EPS = 1e-6
@@ -46,13 +46,14 @@ class Mlstm(MatrixMemory):
 
     @property
     def features(self) -> dict[str, Law]:
-        """Plain values; gates `15 tanh((x W + b) / 15)` with W = 0 at the start, which remember."""
+        """Plain values; gates `15 tanh(z / 15)`, z a map of q, k, v that is 0 at the start."""
+        sources = ("q", "k", "v")
         return {
             "q": Feature(),
             "k": Feature(),
             "v": Feature(conv=False, silu=False),
-            "igate": Gate("capped", bias=small_bias, flat=True),
-            "fgate": Gate("capped", bias=forget_bias, flat=True),
+            "igate": Derived("capped", of=sources, bias=small_bias),
+            "fgate": Derived("capped", of=sources, bias=forget_bias),
         }
 
     def state_shape(self, dims: Dims) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Inputs, Law, Parameter
+from mcore.recurrence.base import Feature, Inputs, Law, Parameter
 from mcore.recurrence.gated_linear import GatedLinear
 
 
@@ -34,8 +34,13 @@ class Retention(GatedLinear):
 
     @property
     def features(self) -> dict[str, Law]:
-        """RetNet's fixed decays, from 1/32 downwards."""
-        return {**super().features, "log_decay": Parameter(fixed_log_decay, trained=False)}
+        """Plain q, k, v, the first two rotated; RetNet's fixed decays, from 1/32 downwards."""
+        return {
+            "q": Feature(silu=False, rotary=True, scale=True),
+            "k": Feature(silu=False, rotary=True),
+            "v": Feature(silu=False),
+            "log_decay": Parameter(fixed_log_decay, trained=False),
+        }
 
     def prepare(self, inputs: Inputs) -> tuple[dict[str, Array], Any]:
         """The head's decay, repeated for every token."""

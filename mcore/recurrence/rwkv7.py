@@ -11,8 +11,11 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Feature, Gate, Inputs, Law
+from mcore.recurrence.base import Derived, Feature, Gate, Inputs, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
+
+RANK = 16
+"""Width of the bottlenecks of decay, a and output gate."""
 
 
 class Rwkv7(MatrixMemory):
@@ -23,6 +26,7 @@ class Rwkv7(MatrixMemory):
 
     kind: ClassVar[str] = "rwkv7"
     corrects: ClassVar[bool] = True
+    finish: ClassVar[tuple[str, ...]] = ("norm", "skip", "times")
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -31,15 +35,18 @@ class Rwkv7(MatrixMemory):
 
     @property
     def features(self) -> dict[str, Law]:
-        """Unit keys; `log_decay = -exp(-1/2) sigmoid(.)`, slow channels first; sigmoid a."""
-        plain = Feature(silu=False)
+        """All from mixes with the token before; two keys from one; a bonus past the memory."""
+        stream = Feature(conv=False, silu=False, shift=True)
         return {
-            "q": plain,
-            "k": Feature(silu=False, unit=True),
-            "v": plain,
-            "log_decay": Gate("bounded_decay", rank=16, bias=decay_bias),
-            "kk": Feature(silu=False, unit=True),
-            "a": Gate("sigmoid", rank=16, bias=zeros),
+            "q": stream,
+            "key": stream,
+            "v": stream,
+            "log_decay": Gate("bounded_decay", RANK, "tanh", decay_bias, shift=True),
+            "a": Gate("sigmoid", RANK, bias=zeros, shift=True),
+            "z": Gate("identity", RANK, "sigmoid", shift=True),
+            "kk": Derived("removal", of=("key",)),
+            "k": Derived("replacement", of=("key", "a")),
+            "skip": Derived("bonus", of=("q", "k", "v")),
         }
 
     def step(self, state: Array, x: Inputs) -> Array:

@@ -15,7 +15,7 @@ from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.block import Mlp, Residual
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.network import Layout, Model
-from mcore.model.parallel import Parallel
+from mcore.model.parallel import Join, Parallel
 from mcore.model.part import Part
 from mcore.model.sizes import Sizes
 from mcore.spec.load import load_spec
@@ -85,6 +85,7 @@ def memory_of(axes: MemorySpec, backend: Backend, dtype: str) -> Memory:
         axes.segmentation.model_dump(exclude_none=True),
         axes.readout.model_dump(exclude_none=True),
         start=axes.start,
+        cache=axes.cache.model_dump(exclude_none=True),
         backend=backend,
         dtype=dtype,
     )
@@ -108,4 +109,6 @@ def _mixer(block: BlockSpec, core: Memory | None, around: _Around) -> Part:
         parts["memory"] = MemoryMixer(core, sizes, gain)
     if block.mixer != "memory":
         parts["attention"] = AttentionMixer(backend, sizes, block.window, gain)
-    return Parallel(parts) if len(parts) > 1 else next(iter(parts.values()))
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return Parallel(parts, Join(sizes.width) if block.join == "gate" else None)

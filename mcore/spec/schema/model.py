@@ -24,7 +24,11 @@ class BlockSpec(Section):
     noun: ClassVar[str] = "mixer"
 
     mixer: Literal["memory", "attention", "parallel"] = Field(
-        default="memory", description="What mixes tokens; parallel adds up memory and attention."
+        default="memory", description="What mixes tokens; parallel is memory beside attention."
+    )
+    join: Literal["sum", "gate"] = Field(
+        default="sum",
+        description="What parallel makes of both answers: their sum, or a gated mean by channel.",
     )
     window: Count | None = Field(
         default=None, description="Tokens that attention sees; model.window if not given."
@@ -129,6 +133,9 @@ def _block_findings(model: ModelSpec) -> list[Finding]:
         if block.window is not None and block.mixer == "memory":
             message = "window belongs to attention; drop it, or set mixer to attention or parallel"
             found.append(Finding((*path, "window"), message, ((*path, "mixer"),)))
+        if block.join != "sum" and block.mixer != "parallel":
+            message = "join belongs to a parallel block; drop it, or set mixer to parallel"
+            found.append(Finding((*path, "join"), message, ((*path, "mixer"),)))
         if block.memory is not None and block.mixer == "attention":
             message = "an attention block has no memory; drop it, or set mixer to parallel"
             found.append(Finding((*path, "memory"), message, ((*path, "mixer"),)))

@@ -1,0 +1,41 @@
+"""Token shift: each stream sees a mix of a token and the one before it."""
+
+from mcore.arrays import Array, namespace
+
+Saved = tuple[Array, Array]
+
+
+def token_shift(x: Array, mix: Array, last: Array) -> tuple[tuple[Array, Array], Saved]:
+    """Move every channel towards the token before, by a trained share per stream and channel.
+
+        y[n, b, t] = x[b, t] + mix[n] (x[b, t-1] - x[b, t])
+
+    `last` holds the token before x (zeros at the start of a sequence); `new_last` the one before
+    the token that comes next.
+
+    Shapes: x (B, T, D), mix (N, D), last (B, 1, D) -> y (N, B, T, D), new_last (B, 1, D).
+    Source: RWKV-7 (Peng et al. 2025).
+    """
+    xp = namespace(x)
+    step = xp.concatenate([last, x[:, :-1]], axis=1) - x
+    y = mix[:, None, None] * step
+    y += x
+    return (y, x[:, -1:].copy()), (step, mix)
+
+
+def token_shift_backward(saved: Saved, dy: Array, d_new_last: Array) -> tuple[Array, Array, Array]:
+    """Gradients of `token_shift`.
+
+        dmix[n] = sum of dy[n] (x[t-1] - x[t])
+        dx[t] = sum_n dy[n, t] (1 - mix[n]) + dy[n, t+1] mix[n]
+
+    Shapes: dy (N, B, T, D), d_new_last (B, 1, D) -> dx (B, T, D), dmix (N, D), d_last (B, 1, D).
+    """
+    step, mix = saved
+    xp = namespace(dy)
+    d_step = xp.einsum("nbtd,nd->btd", dy, mix)
+    dx = dy.sum(axis=0)
+    dx -= d_step
+    dx[:, :-1] += d_step[:, 1:]
+    dx[:, -1:] += d_new_last
+    return dx, xp.einsum("nbtd,btd->nd", dy, step), d_step[:, :1]
