@@ -108,15 +108,21 @@ def train(spec: "Spec | Mapping[str, Any]", out: "str | Path | None" = None) -> 
     return run(load_spec(spec) if isinstance(spec, Mapping) else spec, compile, out)
 
 
-def load(path: "str | Path") -> "Model":
+def load(path: "str | Path", overrides: Sequence[str] = ()) -> "Model":
     """A trained model from a run folder (its best snapshot) or from a snapshot file.
 
+    Args:
+        path: of the folder or the file.
+        overrides: `path=value` changes to its spec that keep all parameters: for one trained
+            without a cache, `["memory.segmentation=constant", "memory.readout=moving_average"]`.
+
     Raises:
-        SnapshotError: nothing readable is there.
+        SnapshotError: nothing readable is there, or a model with other parameters.
+        SpecError: an override that is wrong.
     """
     from mcore.spec.restore import restore
 
-    return restore(path)
+    return restore(path, overrides)
 
 
 def backends() -> "list[BackendReport]":

@@ -45,7 +45,8 @@ class Routes(NamedTuple):
     Attributes:
         gates: (B, T, H, columns + 1) weights of the checkpoints, and of the online memory last;
             exactly 0 where a checkpoint may not be read or was not selected.
-        contexts: (B, S, H, K) mean key of each segment so far (including what `offset` counts).
+        contexts: (B, S, H, K) mean key, or key sum, of each segment so far (including what
+            `offset` counts).
     """
 
     gates: Array

@@ -6,9 +6,21 @@ the visible checkpoints and the online memory, or over the `top_k` best of them 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mcore.arrays import Array
+
+Pooling = Literal["mean", "sum"]
+Online = Literal["inside", "outside"]
+
+GOLDEN = 0x9E3779B97F4A7C15
+MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+"""Of the hash by which a random router chooses: the finaliser of SplitMix64 (Steele et al. 2014).
+
+    hash(seed, position, head, i) = mix(mix(mix(mix(seed) ^ position) ^ head) ^ i)
+    mix(z): z += GOLDEN; z = (z ^ z >> 30) * MULTIPLIERS[0]; z = (z ^ z >> 27) * MULTIPLIERS[1];
+            z ^ z >> 31, all modulo 2^64
+"""
 
 
 @dataclass(frozen=True)
@@ -18,9 +30,20 @@ class Router:
     Attributes:
         top_k: how many checkpoints are read; None reads all. While no more than `top_k` are
             visible all are; ties go to the older checkpoint; the choice is a constant in backward.
+        pool: a context is the `mean` or the `sum` of keys.
+        online: the online memory's logit is `inside` the softmax; or it is `outside`, its gate is
+            1 and the softmax covers the checkpoints alone.
+        seed: if not None, the `top_k` checkpoints are not the best ones but those with the largest
+            `hash >> 11` of the seed, the token's position in its document, the head, and the
+            checkpoint's place among the visible ones, the oldest being 0.
+        detach: no gradient flows into the contexts of checkpoints.
     """
 
     top_k: int | None = None
+    pool: Pooling = "mean"
+    online: Online = "inside"
+    seed: int | None = None
+    detach: bool = False
 
 
 class Pool(NamedTuple):

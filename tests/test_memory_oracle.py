@@ -8,13 +8,35 @@ from typing import NamedTuple
 import pytest
 from harness import BACKENDS, DTYPES, maker
 from hypothesis import given
-from oracle import attention_oracle, has_attention_form, oracle, oracle_gradients, selection_gap
+from oracle import (
+    attention_oracle,
+    has_attention_form,
+    knows,
+    oracle,
+    oracle_gradients,
+    selection_gap,
+)
 from tolerances import tolerance
 
 from mcore.arrays import Array
 from mcore.axes import make_recurrence
+from mcore.testing import strategies
 from mcore.testing.agreement import answer, assert_agree
-from mcore.testing.strategies import READOUTS, RECURRENCES, STARTS, Axis, Example, Sizes, examples
+from mcore.testing.samples import RULE_INPUTS
+from mcore.testing.strategies import (
+    DETACHED,
+    READOUTS,
+    STARTS,
+    VARIANTS,
+    Axis,
+    Example,
+    Sizes,
+    examples,
+    takes,
+)
+
+RECURRENCES = [r for r in strategies.RECURRENCES if knows(make_recurrence(r).kind)]
+"""Those whose equations somebody else has written down as well."""
 
 ROW = Sizes(B=1, T=11, H=2, K=3, V=2)
 ROWS = Sizes(B=2, T=7, H=2, K=2, V=3)
@@ -45,6 +67,10 @@ SLOW = {i for i, rule in enumerate(RECURRENCES) if make_recurrence(rule).family 
 """Whose oracle differentiates an inner loss at each token."""
 
 
+CHOICES = (*READOUTS, *VARIANTS, *DETACHED)
+"""Readouts, first those that are paired with everything."""
+
+
 class Case(NamedTuple):
     """A composition by its places in the tables above, so that it can be a key."""
 
@@ -60,7 +86,7 @@ class Case(NamedTuple):
             {
                 "recurrence": RECURRENCES[self.recurrence],
                 "segmentation": segmentation,
-                "readout": READOUTS[self.readout],
+                "readout": CHOICES[self.readout],
                 "start": self.start,
             },
             sizes,
@@ -75,16 +101,26 @@ class Case(NamedTuple):
 def cases() -> Iterator[Case]:
     """Everything with everything on three cuts; on the odd cuts one readout each, in turn.
 
-    Slow rules take the three cuts in turn as well.
+    Slow rules, and the readout that asks every memory by itself, take the three cuts in turn too.
     """
     everything = (range(len(RECURRENCES)), range(len(READOUTS)), STARTS)
     for recurrence, readout, start in itertools.product(*everything):
         turn = recurrence + readout + STARTS.index(start)
-        for cuts in [turn % len(SEGMENTED)] if recurrence in SLOW else range(len(SEGMENTED)):
+        brief = recurrence in SLOW or READOUTS[readout] == "sigmoid"
+        for cuts in [turn % len(SEGMENTED)] if brief else range(len(SEGMENTED)):
             yield Case(recurrence, readout, start, cuts)
         if recurrence not in SLOW or turn % 2:
             odd = len(SEGMENTED) + (recurrence + readout) % len(SPECIAL)
             yield Case(recurrence, readout, start, odd)
+
+
+def variant_cases() -> Iterator[Case]:
+    """Every rule with a third of the readouts' options, cuts and starts in turn."""
+    for recurrence, variant in itertools.product(range(len(RECURRENCES)), range(len(CHOICES))):
+        turn, rest = divmod(recurrence + variant, 3)
+        chosen = variant >= len(READOUTS) and rest == 0
+        if chosen and takes(RECURRENCES[recurrence], CHOICES[variant]):
+            yield Case(recurrence, variant, STARTS[turn % 2], turn % len(SEGMENTED))
 
 
 def long_cases() -> Iterator[Case]:
@@ -96,7 +132,7 @@ def long_cases() -> Iterator[Case]:
         yield Case(recurrence, readout, start, len(SEGMENTED) + len(SPECIAL) + cuts)
 
 
-ALL_CASES = [*cases(), *long_cases()]
+ALL_CASES = [*cases(), *variant_cases(), *long_cases()]
 
 
 @cache
@@ -125,7 +161,12 @@ def test_oracle(case: Case, backend: str, dtype: str) -> None:
         assert_agree(gradient, want_gradients[name], tolerance(dtype, "backward"), name)
 
 
-@pytest.mark.parametrize("case", [case for case in ALL_CASES if case.readout in (4, 5)], ids=str)
+@pytest.mark.parametrize("kind", RULE_INPUTS)
+def test_every_rule_of_the_library_has_a_second_opinion(kind: str) -> None:
+    assert knows(kind)
+
+
+@pytest.mark.parametrize("case", [c for c in ALL_CASES if "ssc" in str(c)], ids=str)
 def test_selection_is_clear_of_ties(case: Case) -> None:
     """Where it is not, float32 may rightly select another memory than the oracle."""
     example = case.example()
@@ -143,7 +184,7 @@ def test_the_oracle_has_a_second_witness(case: Case) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@given(example=examples(readouts=READOUTS))
+@given(example=examples(RECURRENCES, CHOICES))
 def test_oracle_on_random_examples(backend: str, example: Example) -> None:
     want = oracle(example.inputs, example.composition)
     gradients = oracle_gradients(example.inputs, example.composition, example.dy)

@@ -20,6 +20,17 @@ from numba_cases import (
 
 from mcore.router import Pool, Router
 
+ROUTERS = {
+    "all": Router(),
+    "best": Router(top_k=1),
+    "two best": Router(top_k=2),
+    "sums": Router(top_k=2, pool="sum"),
+    "online outside": Router(online="outside"),
+    "by lot": Router(top_k=2, seed=3),
+    "detached": Router(detach=True),
+    "all options": Router(top_k=1, pool="sum", online="outside", seed=2**31, detach=True),
+}
+
 
 def routing(case: Case, dtype: str, rng: np.random.Generator) -> tuple[Any, ...]:
     """u, keys, pool, and gradients of what `route` returns."""
@@ -34,11 +45,11 @@ def routing(case: Case, dtype: str, rng: np.random.Generator) -> tuple[Any, ...]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("top_k", [None, 1, 2])
+@pytest.mark.parametrize("router", ROUTERS.values(), ids=ROUTERS.keys())
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_route_is_the_reference(case: Case, top_k: int | None, dtype: str) -> None:
+def test_route_is_the_reference(case: Case, router: Router, dtype: str) -> None:
     u, keys, pool, d = routing(case, dtype, np.random.default_rng(0))
-    segments, router = cuts(case), Router(top_k)
+    segments = cuts(case)
     got, saved = FAST.route(u, keys, segments, router, pool)
     want, kept = REFERENCE.route(double(u), double(keys), segments, router, double(pool))
     for name, x in want._asdict().items():
@@ -50,6 +61,32 @@ def test_route_is_the_reference(case: Case, top_k: int | None, dtype: str) -> No
     found |= {name: (getattr(d_pool, name), x) for name, x in want_pool._asdict().items()}
     for name, (x, wanted) in found.items():
         assert_same(x, wanted, dtype, name)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_online_outside_has_gate_one_and_the_rest_share_one(case: Case) -> None:
+    u, keys, pool, _ = routing(case, "float64", np.random.default_rng(0))
+    segments = cuts(case)
+    gates = FAST.route(u, keys, segments, Router(online="outside"), pool)[0].gates
+    assert (gates[..., -1] == 1).all()
+    seen = segments.visible.sum(axis=-1, keepdims=True) > 0
+    np.testing.assert_allclose(gates[..., :-1].sum(axis=-1), seen + 0 * gates[..., -1], atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", [REFERENCE, FAST])
+def test_lots_look_at_no_content(backend: Any) -> None:
+    """Other contents, the same choice; every checkpoint has its turn, and heads differ."""
+    case = Case(2, 120, 2, 4, 4, {"kind": "constant", "length": 8})
+    found = []
+    for seed in (0, 1):
+        u, keys, pool, _ = routing(case, "float64", np.random.default_rng(seed))
+        routes, _ = backend.route(u, keys, cuts(case), Router(top_k=2, seed=9), pool)
+        found.append(routes.gates[..., :-1] > 0)
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0][0], found[0][1])
+    chosen = found[0][0, 60:].mean(axis=0)
+    assert (chosen[:, :7] > 0).all() and (chosen < 0.6).all()
+    assert (found[0][0, :, 0] != found[0][0, :, 1]).any()
 
 
 def test_ties_go_to_the_lower_index() -> None:

@@ -7,6 +7,7 @@ import numba
 from mcore.arrays import Array
 from mcore.backend import Routes, Scan
 from mcore.backends.numba_cpu import attention as _attention
+from mcore.backends.numba_cpu import deep_soup as _deep_soup
 from mcore.backends.numba_cpu import families as _families
 from mcore.backends.numba_cpu import mlstm_read as _mlstm_read
 from mcore.backends.numba_cpu import read as _read
@@ -21,7 +22,7 @@ from mcore.recurrence import Inputs, Recurrence
 from mcore.router import Pool, Router
 from mcore.segments import Segments
 
-RULES = frozenset({"linear", "retention", "gated_linear", "delta", "gated_delta"})
+RULES = frozenset({"linear", "retention", "gated_linear", "mamba2", "delta", "gated_delta"})
 """The matrix rules with one decay per head and token, or none: one family of kernels."""
 
 VECTOR_RULES = frozenset({"lstm", "gru", "slstm"})
@@ -50,6 +51,8 @@ class NumbaBackend(ReferenceBackend):
         """Scans and reads of matrix and vector rules, soup, routing, and attention."""
         rules = RULES | VECTOR_RULES | _families.FAMILIES.keys()
         return frozenset({(rule, op) for rule in rules for op in ("scan", "read")}) | {
+            *((rule, "read") for rule in _families.PERCEPTRONS),
+            *((rule, op) for rule in _deep_soup.DEEP_RULES for op in ("scan", "soup")),
             ("linear", "soup"),
             ("mlstm", "soup"),
             ("*", "route"),
@@ -62,6 +65,8 @@ class NumbaBackend(ReferenceBackend):
         """Chunkwise matrix form; vector rules token by token."""
         if rule.kind in VECTOR_RULES:
             return _vector_scan.scan(rule, inputs, carry, segments, self.threads)
+        if rule.kind in _deep_soup.DEEP_RULES:
+            return _deep_soup.scan(rule, inputs, carry, segments, self.threads)
         if rule.kind in _families.FAMILIES:
             return _families.scan(rule, inputs, carry, segments, self.threads)
         if rule.kind not in RULES:
@@ -74,6 +79,8 @@ class NumbaBackend(ReferenceBackend):
         """Each segment replayed from the checkpoint before it."""
         if isinstance(saved, _vector_scan.VectorScanSaved):
             return _vector_scan.scan_backward(saved, d_reads, d_checkpoints, self.threads)
+        if isinstance(saved, _deep_soup.ScanSaved):
+            return _deep_soup.scan_backward(saved, d_reads, d_checkpoints, self.threads)
         if isinstance(saved, _families.Kept):
             return _families.scan_backward(saved, d_reads, d_checkpoints, self.threads)
         if not isinstance(saved, _scan.ScanSaved):
@@ -103,7 +110,7 @@ class NumbaBackend(ReferenceBackend):
         """Weighted answers of the visible checkpoints."""
         if rule.kind in VECTOR_RULES:
             return _vector_read.read(rule, q, checkpoints, gates, segments)
-        if rule.kind in _families.FAMILIES:
+        if rule.kind in _families.FAMILIES or rule.kind in _families.PERCEPTRONS:
             return _families.read(rule, q, checkpoints, gates, segments, self.threads)
         if rule.kind not in RULES:
             return super().read(rule, q, checkpoints, gates, segments)
@@ -127,7 +134,10 @@ class NumbaBackend(ReferenceBackend):
         segments: Segments,
         cached: tuple[Array, Array],
     ) -> tuple[Array, Any]:
-        """The answer of the mixed memory: numerators and normalisers are mixed."""
+        """The answer of the mixed memory: both layers of perceptrons are mixed, or numerators and
+        normalisers."""
+        if rule.kind in _deep_soup.DEEP_RULES:
+            return _deep_soup.soup(rule, inputs, carry, segments, cached, self.threads)
         if rule.kind == "mlstm":
             return _mlstm_read.soup(inputs, carry, segments, cached, self.threads)
         if not getattr(rule, "normalize", False):
@@ -138,6 +148,8 @@ class NumbaBackend(ReferenceBackend):
         self, saved: Any, dy: Array
     ) -> tuple[dict[str, Array], Array | None, Array, Array]:
         """Gradients of `soup`."""
+        if isinstance(saved, _deep_soup.SoupSaved):
+            return _deep_soup.soup_backward(saved, dy, self.threads)
         if isinstance(saved, _mlstm_read.SoupSaved):
             return _mlstm_read.soup_backward(saved, dy, self.threads)
         if not isinstance(saved, _soup.SoupSaved):

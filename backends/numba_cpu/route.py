@@ -24,14 +24,11 @@ def route(
     u: Array, keys: Array, segments: Segments, router: Router, pool: Pool, threads: int
 ) -> tuple[Routes, RouteSaved]:
     """See `mcore.backend.Backend.route`."""
-    from mcore.backends.numba_cpu.route_kernels import RouteInputs, route_kernel, route_work
+    from mcore.backends.numba_cpu.route_kernels import route_kernel, route_work
 
     u = plain(u)
     rows, tokens, heads, width = u.shape
-    pooled, before = plain(pool.contexts, u), plain(pool.keys, u)
-    bounds, first, last = plain(segments.bounds), plain(segments.first), plain(segments.last)
-    offset, top_k = plain(segments.offset), router.top_k or 0
-    x = RouteInputs(u, plain(keys, u), pooled, before, bounds, first, last, offset, top_k)
+    x = _route_inputs((u, plain(keys, u)), segments, router, pool)
     gates = np.empty((rows, tokens, heads, segments.columns + 1), u.dtype)
     contexts = np.zeros((rows, segments.count, heads, width), u.dtype)
     run(route_kernel, Tasks(rows * heads, threads), x, route_work, (gates, contexts))
@@ -53,3 +50,20 @@ def route_backward(
     run(route_backward_kernel, tasks, x, route_work, given, out)
     du, dk, d_cached, d_before = out
     return du, dk, Pool(d_cached, d_before)
+
+
+def _route_inputs(
+    vectors: tuple[Array, Array], segments: Segments, router: Router, pool: Pool
+) -> Any:
+    """What routing kernels work on; vectors = (u, keys)."""
+    from mcore.backends.numba_cpu.route_kernels import RouteInputs
+
+    u, keys = vectors
+    pooled, before = plain(pool.contexts, u), plain(pool.keys, u)
+    bounds, first, last = plain(segments.bounds), plain(segments.first), plain(segments.last)
+    place = np.empty((0, 0), np.int64) if router.seed is None else plain(segments.place)
+    return RouteInputs(
+        u, keys, pooled, before, bounds, first, last, plain(segments.offset),
+        place, router.seed or 0, router.top_k or 0,
+        int(router.pool == "sum"), int(router.online == "outside"), int(router.detach),
+    )  # fmt: skip

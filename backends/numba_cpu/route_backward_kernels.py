@@ -7,7 +7,7 @@ import numpy as np
 from mcore.backends.numba_cpu.blocks import clear, load_rows, store_rows
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.gemm import FULL, gemm
-from mcore.backends.numba_cpu.route_kernels import start_sums
+from mcore.backends.numba_cpu.route_contexts import divisor, start_sums
 from mcore.backends.numba_cpu.visible import visible_columns
 
 
@@ -29,7 +29,7 @@ def route_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) ->
             _softmax_backward(x, place, work, (gates, d_gates), out[0])
         for i in range(x.cached.shape[1]):
             for j in range(x.cached.shape[3]):
-                out[2][b, i, h, j] = work.contexts_t[j, i]
+                out[2][b, i, h, j] = 0 if x.detach else work.contexts_t[j, i]
         for s in range(x.first.shape[1]):
             if x.bounds[b, s] < x.bounds[b, s + 1]:
                 _means_backward(x, (b, h, s), work, d_contexts, out)
@@ -56,11 +56,12 @@ def _softmax_backward(x: Any, place: Any, work: Any, given: Any, du: Any) -> Non
     clear(work.logits)
     for t in range(n):
         gate, d_gate, mean = gates[b, begin + t, h], d_gates[b, begin + t, h], scale * 0
-        for i in range(gate.shape[0]):
+        for i in range(gate.shape[0] - x.outside):
             mean += gate[i] * d_gate[i]
         for i in range(work.first[t], work.last[t]):
             work.logits[t, i] = gate[i] * (d_gate[i] - mean) * scale
-        work.online[begin + t] = gate[-1] * (d_gate[-1] - mean) * scale
+        online = gate[-1] * (d_gate[-1] - mean) * scale
+        work.online[begin + t] = 0 if x.outside else online
     clear(work.du)
     if high > 0:
         load_rows(x.u, place, work.u)
@@ -78,13 +79,13 @@ def _means_backward(x: Any, place: Any, work: Any, d_contexts: Any, out: Any) ->
     sums, count = work.sums, start_sums(x, place, work.sums)
     for t in range(first, last):
         count += 1
-        weight = work.online[t] / x.u.dtype.type(count)
+        weight = work.online[t] / divisor(x, count)
         for j in range(sums.shape[0]):
             sums[j] += x.keys[b, t, h, j]
             du[b, t, h, j] += weight * sums[j]
     _end_gradient(x, place, work, d_contexts, count)
     for t in range(last - 1, first - 1, -1):
-        weight = work.online[t] / x.u.dtype.type(count)
+        weight = work.online[t] / divisor(x, count)
         for j in range(sums.shape[0]):
             sums[j] += weight * x.u[b, t, h, j]
             d_keys[b, t, h, j] = sums[j]
@@ -101,6 +102,6 @@ def _end_gradient(x: Any, place: Any, work: Any, d_contexts: Any, count: int) ->
     column = x.cached.shape[1] + s
     for j in range(work.sums.shape[0]):
         total = d_contexts[b, s, h, j]
-        if column < work.contexts_t.shape[1]:
+        if column < work.contexts_t.shape[1] and not x.detach:
             total += work.contexts_t[j, column]
-        work.sums[j] = total / x.u.dtype.type(count)
+        work.sums[j] = total / divisor(x, count)

@@ -43,12 +43,12 @@ def read_spec(source: Source, overrides: Sequence[str] = ()) -> Spec:
     return _load(source, overrides, environment=False)
 
 
-def parse_spec(text: str, name: str) -> Spec:
+def parse_spec(text: str, name: str, overrides: Sequence[str] = ()) -> Spec:
     """As `read_spec`, from YAML text; `name` is what problems are reported of.
 
     Raises: SpecError with every problem.
     """
-    return _checked(_parsed(text, name), environment=False)
+    return _checked(apply_overrides(_parsed(text, name), overrides), environment=False)
 
 
 def _load(source: Source, overrides: Sequence[str], environment: bool) -> Spec:

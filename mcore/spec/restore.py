@@ -1,5 +1,6 @@
 """From a snapshot back to the model it holds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mcore.errors import SnapshotError
@@ -12,15 +13,29 @@ NAMES = ("best.safetensors", "last.safetensors", "previous.safetensors")
 """Snapshots of a run folder, in the order in which they are tried."""
 
 
-def restore(path: str | Path) -> Model:
+def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
     """The model of a run folder (its best snapshot, else its last) or of a snapshot file.
 
+    Args:
+        path: of the folder or the file.
+        overrides: changes to its spec, `"path=value"`, that leave the parameters as they are: a
+            model that was trained without a cache can be read with
+            `"memory.readout=moving_average"` (Behrouz et al. 2026, section 4.3).
+
     Raises:
-        SnapshotError: nothing is there, or nothing that can be read.
+        SnapshotError: nothing is there, or nothing that can be read; or the spec with the
+            overrides is of a model with other parameters.
+        SpecError: an override that is wrong.
     """
     snapshot = _read(Path(path))
-    model = compile(parse_spec(snapshot.spec, str(path)))
-    copy_into(model.params, snapshot.params)
+    model = compile(parse_spec(snapshot.spec, str(path), overrides))
+    try:
+        copy_into(model.params, snapshot.params)
+    except SnapshotError as error:
+        if not overrides:
+            raise
+        remedy = "overrides that keep all parameters would do, e.g. memory.readout=moving_average"
+        raise SnapshotError(f"{path}: {error}; {remedy}") from None
     return model
 
 

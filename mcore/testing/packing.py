@@ -1,5 +1,6 @@
 """Theorems about documents packed in rows; arguments as in `mcore.testing.properties`."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,8 +40,7 @@ def documents(document: Array) -> list[Packed]:
     found = []
     for row, line in enumerate(np.asarray(document)):
         cuts = [0, *(np.flatnonzero(np.diff(line)) + 1).tolist(), len(line)]
-        pairs = zip(cuts[:-1], cuts[1:], strict=True)
-        found += [Packed(row, begin, end) for begin, end in pairs if line[begin] >= 0]
+        found += [Packed(row, *span) for span in pairwise(cuts) if line[span[0]] >= 0]
     return found
 
 

@@ -24,6 +24,8 @@ READOUTS = ("none", "residual", "grm", "moving_average")
 
 def has_attention_form(composition: Composition) -> bool:
     """Independent segments of a rule without error correction, all reads weighed by token pairs."""
+    if set(axis(composition, "readout")) - {"kind", "weights"}:
+        return False
     return (
         composition["start"] == "independent"
         and axis(composition, "recurrence")["kind"] in RULES

@@ -1,36 +1,34 @@
 """What the visible memories of a token, cached ones first and the online one last, give together.
 
-Behrouz et al. 2026, Eq. 6-17. Routing: logit <u, context> / sqrt(K), one softmax over cached and
-online.
+Behrouz et al. 2026, Eq. 6-17.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import autograd.numpy as anp
-import numpy as np
 from autograd.tracer import getval
 
 from oracle.deep import DeepMemory
-from oracle.rules import Memory, Rule, read
+from oracle.routing import Readout, View, gates
+from oracle.rules import Memory, read, sigmoid
 from oracle.stabilised import Triple, mix_triples
-
-Readout = Mapping[str, Any]
-
-
-class View(NamedTuple):
-    """All that one token sees: its queries, the memories and the mean key behind each of them."""
-
-    rule: Rule
-    memories: list[Any]
-    contexts: list[Any]
-    q: Any
-    u: Any
 
 
 def combine(readout: Readout, view: View) -> Any:
     """y_t (V,)."""
+    if readout.get("detach"):
+        *cached, online = view.memories
+        view = view._replace(memories=[*map(frozen, cached), online])
     return READOUTS[readout["kind"]](readout, view)
+
+
+def frozen(memory: Any) -> Any:
+    """The memory as a constant."""
+    if not isinstance(memory, tuple):
+        return getval(memory)
+    parts = [frozen(part) for part in memory]
+    return type(memory)(*parts) if hasattr(memory, "_fields") else tuple(parts)
 
 
 def reads(view: View) -> list[Any]:
@@ -38,30 +36,10 @@ def reads(view: View) -> list[Any]:
     return [read(view.rule, memory, view.q) for memory in view.memories]
 
 
-def logits(view: View) -> list[Any]:
-    """<u, context> / sqrt(K) for every visible memory."""
-    return [anp.dot(view.u, context) / np.sqrt(len(context)) for context in view.contexts]
-
-
-def softmax(scores: list[Any]) -> list[Any]:
-    """exp(score) over their sum, shifted by a constant."""
-    largest = max(getval(score) for score in scores)
-    weights = [anp.exp(score - largest) for score in scores]
-    total = sum(weights[1:], weights[0])
-    return [weight / total for weight in weights]
-
-
-def weighted(gates: list[Any], values: list[Any]) -> Any:
+def weighted(shares: list[Any], values: list[Any]) -> Any:
     """The sum of gate times value."""
-    terms = [gate * value for gate, value in zip(gates, values, strict=True)]
+    terms = [gate * value for gate, value in zip(shares, values, strict=True)]
     return sum(terms[1:], terms[0])
-
-
-def selected(top_k: int, scores: list[Any]) -> list[int]:
-    """The top_k cached memories by logit, ties to the lower index, and the online one."""
-    plain = [float(getval(score)) for score in scores[:-1]]
-    ranking = sorted(range(len(plain)), key=lambda i: (-plain[i], i))
-    return [*sorted(ranking[:top_k]), len(plain)]
 
 
 def online_only(readout: Readout, view: View) -> Any:
@@ -74,30 +52,25 @@ def residual(readout: Readout, view: View) -> Any:
     return weighted([1.0] * len(view.memories), reads(view))
 
 
-def grm(readout: Readout, view: View) -> Any:
-    """Eq. 9-10: the gated sum of all reads."""
-    return weighted(softmax(logits(view)), reads(view))
+def routed(readout: Readout, view: View) -> Any:
+    """Eq. 9-10 and 16-17: the gated sum of the reads that count."""
+    found, outputs = gates(readout, view), reads(view)
+    return weighted(list(found.values()), [outputs[i] for i in found])
 
 
 def soup(readout: Readout, view: View) -> Any:
     """Eq. 14-15: one read of the gated sum of all memories, normalisers mixed alike."""
-    gates = softmax(logits(view))
+    found = gates(readout, view)
+    shares = [found[i] for i in range(len(view.memories))]
     if isinstance(view.memories[0], DeepMemory):
         pairs = zip(*(memory.weights for memory in view.memories), strict=True)
-        w_in, w_out = (weighted(gates, list(matrices)) for matrices in pairs)
+        w_in, w_out = (weighted(shares, list(matrices)) for matrices in pairs)
         return read(view.rule, view.memories[0]._replace(weights=(w_in, w_out)), view.q)
     if isinstance(view.memories[0], Triple):
-        return read(view.rule, mix_triples(gates, view.memories), view.q)
-    matrix = weighted(gates, [memory.matrix for memory in view.memories])
-    normaliser = weighted(gates, [memory.normaliser for memory in view.memories])
+        return read(view.rule, mix_triples(shares, view.memories), view.q)
+    matrix = weighted(shares, [memory.matrix for memory in view.memories])
+    normaliser = weighted(shares, [memory.normaliser for memory in view.memories])
     return read(view.rule, Memory(matrix, normaliser), view.q)
-
-
-def ssc(readout: Readout, view: View) -> Any:
-    """Eq. 16-17: grm over the selected cached memories and the online one."""
-    scores, outputs = logits(view), reads(view)
-    chosen = selected(readout["top_k"], scores)
-    return weighted(softmax([scores[i] for i in chosen]), [outputs[i] for i in chosen])
 
 
 def moving_average(readout: Readout, view: View) -> Any:
@@ -105,11 +78,22 @@ def moving_average(readout: Readout, view: View) -> Any:
     return residual(readout, view) / len(view.memories)
 
 
+def channel_gated(readout: Readout, view: View) -> Any:
+    """o + sum_i s(o W_a + o_i W_b + b) o_i."""
+    *cached, online = reads(view)
+    weights, total = view.token, online
+    base = anp.dot(online, weights["gate_online"]) + weights["gate_bias"]
+    for answer in cached:
+        total = total + sigmoid(base + anp.dot(answer, weights["gate_cached"])) * answer
+    return total
+
+
 READOUTS: dict[str, Callable[[Readout, View], Any]] = {
     "none": online_only,
     "residual": residual,
-    "grm": grm,
+    "grm": routed,
     "soup": soup,
-    "ssc": ssc,
+    "ssc": routed,
+    "sigmoid": channel_gated,
     "moving_average": moving_average,
 }

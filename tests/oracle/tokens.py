@@ -9,18 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from oracle.composition import Composition, axis
-from oracle.readouts import View, combine, logits
+from oracle.readouts import combine
+from oracle.routing import View, context, logits
 from oracle.rules import begin, feature, go_on, write
 from oracle.segments import segment_lengths
 
 Array = npt.NDArray[Any]
 Inputs = Mapping[str, Any]
-PARAMETERS = ("recurrent", "recurrent_bias", "w_in", "w_out")
+PARAMETERS = (
+    "recurrent", "recurrent_bias", "w_in", "w_out", "gate_online", "gate_cached", "gate_bias",
+)  # fmt: skip
 
 
 class Head(NamedTuple):
     """One head of one row: tokens as dicts of their inputs, segment lengths, widths."""
 
+    number: int
     tokens: list[dict[str, Any]]
     lengths: list[int]
     key_width: int
@@ -48,12 +52,15 @@ def oracle_gradients(inputs: Inputs, composition: Composition, dy: Array) -> dic
 
 def selection_gap(inputs: Inputs, composition: Composition) -> float:
     """How far a top-k selection is from a tie: the least gap between a taken and a left logit."""
-    top_k = axis(composition, "readout")["top_k"]
+    readout = axis(composition, "readout")
+    top_k = readout["top_k"]
     B, _, H = sizes(inputs)
     gaps = [np.inf]
+    if readout.get("router") == "random":
+        return float(min(gaps))
     for b, h in np.ndindex(B, H):
         for view in views(head(inputs, composition, b, h), composition):
-            ranked = sorted(logits(view)[:-1], reverse=True)
+            ranked = sorted(logits(readout, view)[:-1], reverse=True)
             if len(ranked) > top_k:
                 gaps.append(ranked[top_k - 1] - ranked[top_k])
     return float(min(gaps))
@@ -66,7 +73,7 @@ def head(inputs: Inputs, composition: Composition, b: int, h: int) -> Head:
     lengths = segment_lengths(axis(composition, "segmentation"), T, b)
     key_width = inputs["k"].shape[-1] if "k" in inputs else 0
     value_width = inputs["v"].shape[-1] if "v" in inputs else inputs["recurrent"].shape[1]
-    return Head(tokens, lengths, key_width, value_width)
+    return Head(h, tokens, lengths, key_width, value_width)
 
 
 def sizes(inputs: Inputs) -> tuple[int, int, int]:
@@ -82,7 +89,7 @@ def pick(name: str, array: Any, b: int, t: int, h: int) -> Any:
 
 def views(head: Head, composition: Composition) -> Iterator[View]:
     """What each token of a head sees, in order."""
-    rule = axis(composition, "recurrence")
+    rule, readout = axis(composition, "recurrence"), axis(composition, "readout")
     cached: list[Any] = []
     cached_contexts: list[Any] = []
     position = 0
@@ -91,17 +98,11 @@ def views(head: Head, composition: Composition) -> Iterator[View]:
         if composition["start"] == "checkpoint" and cached:
             online = go_on(cached[-1])
         keys: list[Any] = []
-        for token in head.tokens[position : position + length]:
+        for t, token in enumerate(head.tokens[position : position + length], position):
             online = write(rule, online, token)
             keys.append(feature(rule, token.get("k", anp.zeros(0))))
-            context = sum(keys[1:], keys[0]) / len(keys)
-            yield View(
-                rule,
-                [*cached, online],
-                [*cached_contexts, context],
-                token.get("q"),
-                token.get("u"),
-            )
+            contexts = [*cached_contexts, context(readout, keys)]
+            yield View(rule, [*cached, online], contexts, token, (t, head.number))
         cached.append(online)
-        cached_contexts.append(context)
+        cached_contexts.append(contexts[-1])
         position += length

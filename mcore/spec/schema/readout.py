@@ -4,7 +4,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mcore.spec.schema.base import Count, Finding, Section, Shorthand, refuse
+from mcore.readout.routed import Query
+from mcore.router import Online, Pooling
+from mcore.spec.schema.base import (
+    Count,
+    CountOrZero,
+    Finding,
+    Positive,
+    Section,
+    Shorthand,
+    refuse,
+)
 
 
 class ReadoutKind(Section):
@@ -28,13 +38,35 @@ class Residual(ReadoutKind):
     )
 
 
-class Grm(ReadoutKind):
+class RoutedKind(ReadoutKind):
+    """Base of the readouts that choose by content; the first value of each key is the usual one."""
+
+    kind: str = ""
+    pool: Pooling = Field(
+        default="mean", description="A context is the mean of a segment's keys, or their sum."
+    )
+    scale: Positive | None = Field(
+        default=None, description="Logits are multiplied by it; 1/sqrt(key width) if null."
+    )
+    temperature: bool = Field(
+        default=False, description="Logits are multiplied by a trained number per head as well."
+    )
+    u: Query = Field(
+        default="learned", description="Contexts are compared with a projection, or with q."
+    )
+    online: Online = Field(
+        default="inside", description="The online memory shares in the softmax, or has gate 1."
+    )
+    detach: bool = Field(default=False, description="No gradient flows through the cache.")
+
+
+class Grm(RoutedKind):
     """Gated residual memory: answers weighed by a softmax over contexts."""
 
     kind: Literal["grm"] = Field(default="grm", description="Weigh all answers by a softmax.")
 
 
-class Soup(ReadoutKind):
+class Soup(RoutedKind):
     """Memory soup: the gates of grm mix the memories before one read."""
 
     kind: Literal["soup"] = Field(
@@ -42,13 +74,34 @@ class Soup(ReadoutKind):
     )
 
 
-class Ssc(ReadoutKind):
+class Ssc(RoutedKind):
     """Sparse selective caching: grm over the `top_k` best checkpoints."""
 
     kind: Literal["ssc"] = Field(
         default="ssc", description="Weigh the answers of the best checkpoints."
     )
     top_k: Count = Field(default=2, description="Checkpoints that a token reads.")
+    router: Literal["learned", "random"] = Field(
+        default="learned", description="Take those with the largest logits, or take them by lot."
+    )
+    seed: CountOrZero | None = Field(
+        default=None, description="Of the lots, 0 if not given; only with router random."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.seed is not None and self.router != "random":
+            message = "seed belongs to router random; set router: random, or drop seed"
+            refuse([Finding(("seed",), message, (("router",),))])
+        return self
+
+
+class Sigmoid(ReadoutKind):
+    """A gate per channel for each checkpoint, made from the memories' answers."""
+
+    kind: Literal["sigmoid"] = Field(
+        default="sigmoid", description="Add gated answers; gates are made from the answers."
+    )
 
 
 class MovingAverage(ReadoutKind):
@@ -80,7 +133,7 @@ class MovingAverage(ReadoutKind):
 
 
 Readout = Annotated[
-    NoReadout | Residual | Grm | Soup | Ssc | MovingAverage,
+    NoReadout | Residual | Grm | Soup | Ssc | Sigmoid | MovingAverage,
     Field(discriminator="kind"),
     Shorthand("kind"),
 ]

@@ -1,10 +1,5 @@
-"""How much each checkpoint, and the online memory, counts for each token.
+"""Readouts without parameters: their gates depend on which checkpoints are visible alone."""
 
-Every readout is `y_t = g_t,online * o_t + sum_i g_t,i * M_i(q_t)` over the checkpoints i that token
-t may read; what differs is where the gates g come from (Behrouz et al. 2026, section 3.2).
-"""
-
-from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,30 +7,8 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.errors import SpecError
-from mcore.router import Router
+from mcore.readout.base import Readout
 from mcore.segments import Segments
-
-
-class Readout(ABC):
-    """Base of the readouts: what a memory layer needs to know of one."""
-
-    kind: ClassVar[str]
-    mixes_states: ClassVar[bool] = False
-    """Whether memories are mixed before they are read (soup), instead of their answers."""
-
-    @property
-    def reads_cache(self) -> bool:
-        """Whether checkpoints are read at all."""
-        return True
-
-    @property
-    def router(self) -> Router | None:
-        """How gates are computed from u and the contexts, or None if they are constants."""
-        return None
-
-    def constant_gates(self, segments: Segments) -> Array:
-        """(B, S, columns + 1) constant gates per segment, the online memory last."""
-        raise NotImplementedError(f"readout {self.kind} has no constant gates")
 
 
 @dataclass(frozen=True)
@@ -59,48 +32,6 @@ class Residual(Readout):
     def constant_gates(self, segments: Segments) -> Array:
         """One for every visible checkpoint and for the online memory."""
         return _visible(segments)
-
-
-@dataclass(frozen=True)
-class Grm(Readout):
-    """Gated residual memory: a softmax over cached and online contexts (Eq. 8-10)."""
-
-    kind: ClassVar[str] = "grm"
-
-    @property
-    def router(self) -> Router:
-        """Softmax over everything visible."""
-        return Router()
-
-
-@dataclass(frozen=True)
-class Soup(Readout):
-    """Memory soup: the gates of GRM mix the memories' parameters, then one read (Eq. 14-15)."""
-
-    kind: ClassVar[str] = "soup"
-    mixes_states: ClassVar[bool] = True
-
-    @property
-    def router(self) -> Router:
-        """Softmax over everything visible."""
-        return Router()
-
-
-@dataclass(frozen=True)
-class Ssc(Readout):
-    """Sparse selective caching: softmax over the `top_k` best and the online memory (Eq. 16-17)."""
-
-    kind: ClassVar[str] = "ssc"
-    top_k: int = 2
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise SpecError(f"readout.top_k: {self.top_k} is too small; 1 or more would do")
-
-    @property
-    def router(self) -> Router:
-        """Softmax over the selected checkpoints and the online memory."""
-        return Router(top_k=self.top_k)
 
 
 @dataclass(frozen=True)
@@ -140,8 +71,3 @@ def _visible(segments: Segments) -> Array:
     seen = (column >= segments.first[..., None]) & (column < segments.last[..., None])
     seen[..., -1] = True
     return seen.astype(np.float64)
-
-
-READOUTS: dict[str, type[Readout]] = {
-    readout.kind: readout for readout in (NoReadout, Residual, Grm, Soup, Ssc, MovingAverage)
-}
