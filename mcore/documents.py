@@ -76,6 +76,15 @@ def check_documents(document: object, rows: int, tokens: int) -> Array:
     return ids.astype(np.int64)
 
 
+def reach_of(ids: Array) -> Array:
+    """(B, T) how many tokens of its own document come before each token of rows that start here."""
+    place = np.arange(ids.shape[1])
+    opens = np.ones(ids.shape, bool)
+    opens[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    reach: Array = place - np.maximum.accumulate(np.where(opens, place, 0), axis=1)
+    return reach
+
+
 def whole(rows: int, tokens: int, position: Array, document: Array) -> Arrivals:
     """All tokens of a row belong to the document that is open, or to a first one."""
     spans = [[Span(0, tokens, opens=bool(begun == 0))] for begun in position.tolist()]

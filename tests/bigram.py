@@ -65,8 +65,10 @@ class Bigram:
         labels: NDArray[np.int64],
         state: Mapping[str, NDArray[Any]] | None = None,
         /,
+        *,
+        document: NDArray[Any] | None = None,
     ) -> tuple[Loss, Any]:
-        """Cross-entropy and softmax; a state changes nothing."""
+        """Cross-entropy and softmax; state and documents change nothing."""
         time.sleep(self.slow)
         there = labels >= 0
         x, target = tokens[there], labels[there]

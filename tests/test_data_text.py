@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcore.data import Text, compression_table, make_task
+from mcore.data import PackedBatch, Text, compression_table, make_task
 from mcore.data.files import Piece, limited, named_files, split, standard_library
 from mcore.data.mapped import mapped
 from mcore.data.text import open_text
@@ -20,6 +20,7 @@ from mcore.errors import DataError
 
 def _spec(*paths: Path | str, **changes: object) -> SimpleNamespace:
     data = {"task": "text", "corpus": None, "length": 8, "validation": 0.3, "eval_bytes": 10**6}
+    data["documents"] = False
     return SimpleNamespace(**{**data, "paths": tuple(map(str, paths)), **changes})
 
 
@@ -122,7 +123,8 @@ def test_training_windows_are_pieces_of_the_joined_files(corpus: Path) -> None:
     task = _open(_spec(corpus))
     joined = b"".join(piece.read().tobytes() for piece in task.train)
     batches = [task.train_batch(step) for step in range(40)]
-    for tokens, labels in batches:
+    for batch in batches:
+        tokens, labels = batch.tokens, batch.labels
         assert tokens.shape == labels.shape == (3, 8)
         for row, following in zip(tokens, labels, strict=True):
             assert bytes([*row, following[-1]]) in joined
@@ -212,3 +214,23 @@ def test_description_tells_data_apart(tmp_path: Path) -> None:
     assert before == _open(_spec(path)).description
     path.rename(tmp_path / "b.txt")
     assert before != _open(_spec(tmp_path / "b.txt")).description
+
+
+def test_files_may_be_kept_apart(corpus: Path) -> None:
+    plain, apart = _open(_spec(corpus, length=40)), _open(_spec(corpus, length=40, documents=True))
+    sizes = [piece.size for piece in plain.train]
+    crossed = 0
+    for step in range(1, 9):
+        whole, batch = plain.train_batch(step), apart.train_batch(step)
+        np.testing.assert_array_equal(batch.tokens, whole.tokens)
+        assert isinstance(batch, PackedBatch)
+        for row in range(3):
+            ids, counts = np.unique(batch.document[row], return_counts=True)
+            assert (np.diff(batch.document[row]) >= 0).all()
+            assert all(counts[i] == sizes[ids[i]] for i in range(1, len(ids) - 1))
+            ends = np.flatnonzero(np.diff(batch.document[row]))
+            assert (batch.labels[row, ends] == -1).all()
+            crossed += len(ends)
+            scored = batch.labels[row] >= 0
+            np.testing.assert_array_equal(batch.labels[row][scored], whole.labels[row][scored])
+    assert crossed > 0

@@ -223,7 +223,9 @@ def test_a_signal_during_evaluation_loses_nothing(tmp_path: Path) -> None:
     class Signalling(Bigram):
         """Sends Ctrl-C in the middle of the first evaluation, which is after step 6."""
 
-        def loss(self, tokens: Any, labels: Any, state: Any = None, /) -> Any:
+        def loss(
+            self, tokens: Any, labels: Any, state: Any = None, /, *, document: Any = None
+        ) -> Any:
             if self.steps == 6 and not self.slow:
                 self.slow = 1e-9
                 os.kill(os.getpid(), signal.SIGINT)

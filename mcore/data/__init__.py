@@ -4,10 +4,19 @@ from typing import Literal, Protocol
 
 from mcore.data.compression import compression_table
 from mcore.data.mqar import Mqar
-from mcore.data.task import Batch, Task
+from mcore.data.task import Batch, PackedBatch, Task
 from mcore.data.text import Text, open_text
 
-__all__ = ["Batch", "DataSpec", "Mqar", "Task", "Text", "compression_table", "make_task"]
+__all__ = [
+    "Batch",
+    "DataSpec",
+    "Mqar",
+    "PackedBatch",
+    "Task",
+    "Text",
+    "compression_table",
+    "make_task",
+]
 
 
 class MqarSpec(Protocol):
@@ -39,6 +48,8 @@ class TextSpec(Protocol):
     @property
     def length(self) -> int: ...
     @property
+    def documents(self) -> bool: ...
+    @property
     def validation(self) -> float: ...
     @property
     def eval_bytes(self) -> int: ...
@@ -56,4 +67,4 @@ def make_task(data: DataSpec, batch: int, seed: int) -> Task:
         sizes = (data.vocab, data.length, data.pairs, data.gap_power, data.eval_examples)
         return Mqar(*sizes, batch, seed)
     train, held_out = open_text(data.corpus, data.paths, data.validation, data.eval_bytes)
-    return Text(train, held_out, data.length, batch, seed)
+    return Text(train, held_out, data.length, batch, seed, data.documents)

@@ -20,6 +20,14 @@ class Batch(NamedTuple):
     labels: NDArray[np.int64]
 
 
+class PackedBatch(NamedTuple):
+    """A batch whose rows hold several documents: `document` (B, T) int64 are their ids."""
+
+    tokens: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    document: NDArray[np.int64]
+
+
 class Task(Protocol):
     """A source of training batches and of a fixed held-out set."""
 
@@ -35,7 +43,7 @@ class Task(Protocol):
     def description(self) -> str:
         """One line that says what the data are; differs when the data differ."""
 
-    def train_batch(self, step: int) -> Batch:
+    def train_batch(self, step: int) -> Batch | PackedBatch:
         """The batch of a step: the same for the same seed and step, whatever came before."""
 
     def eval_batches(self) -> Iterator[Batch]:

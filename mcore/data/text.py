@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcore.data.files import Piece, limited, named_files, split, standard_library
 from mcore.data.mapped import mapped
-from mcore.data.task import TRAIN, Batch, group, random_stream
+from mcore.data.task import TRAIN, Batch, PackedBatch, group, random_stream
 from mcore.errors import DataError
 
 
@@ -23,7 +23,8 @@ from mcore.errors import DataError
 class Text:
     """Next-byte prediction in windows of `length` tokens.
 
-    The training files are memory-mapped as one string.
+    The training files are memory-mapped as one string. If `separate`, a file is a document: no
+    byte sees another file's, and none is predicted from them.
 
     Raises: DataError when the training files are shorter than one window, or nothing is held out.
     """
@@ -33,6 +34,7 @@ class Text:
     length: int
     batch: int
     seed: int
+    separate: bool = False
 
     def __post_init__(self) -> None:
         if self._size <= self.length:
@@ -62,13 +64,19 @@ class Text:
             f"{held_out} held out in {len(self.held_out)} ({digest})"
         )
 
-    def train_batch(self, step: int) -> Batch:
+    def train_batch(self, step: int) -> Batch | PackedBatch:
         """`batch` windows of length + 1 bytes at random offsets: tokens, and each one's next."""
         rng = random_stream(self.seed, TRAIN, step)
         starts = rng.integers(0, self._size - self.length, self.batch)
         width = self.length + 1
         rows = np.stack([self._joined[start : start + width] for start in starts]).astype(np.int64)
-        return Batch(rows[:, :-1], rows[:, 1:])
+        tokens, labels = rows[:, :-1], rows[:, 1:]
+        if not self.separate:
+            return Batch(tokens, labels)
+        places = starts[:, None] + np.arange(width)
+        files = np.searchsorted(self._ends, places, side="right")
+        here, following = files[:, :-1], files[:, 1:]
+        return PackedBatch(tokens, np.where(here == following, labels, -1), here.astype(np.int64))
 
     def eval_batches(self) -> Iterator[Batch]:
         """Every held-out byte scored exactly once, but for the first of each file.
@@ -85,6 +93,11 @@ class Text:
     @cached_property
     def _size(self) -> int:
         return sum(piece.size for piece in self.train)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """Where each file ends in the joined string."""
+        return np.cumsum([piece.size for piece in self.train])
 
     @cached_property
     def _joined(self) -> NDArray[np.uint8]:

@@ -13,7 +13,8 @@ from mcore.arrays import Array
 from mcore.backend import Backend
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
-from mcore.model.part import Params, Shapes, State, merged
+from mcore.model.packed_attention import packed_attention, packed_attention_backward
+from mcore.model.part import DOCUMENT, Params, Shapes, State, merged
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
 from mcore.recurrence import Feature, Law
@@ -67,10 +68,10 @@ class AttentionMixer:
         """y (B, T, D)."""
         inputs, project_saved = self.projection.forward(params, x, state)
         q, k, v = inputs["q"], inputs["k"], inputs["v"]
-        if state:
+        if "k" in state:
             k = np.concatenate([state["k"], k], axis=1)
             v = np.concatenate([state["v"], v], axis=1)
-        h, attention_saved = self.backend.attention(q, k, v, self.window)
+        h, attention_saved = self._attend((q, k, v), state.get(DOCUMENT))
         y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
         return y, (project_saved, attention_saved, out_saved, (k, v))
 
@@ -80,11 +81,24 @@ class AttentionMixer:
         grads: Params = {}
         dh, grads["out.weight"] = linear_backward(out_saved, dy)
         dh = dh.reshape(*dh.shape[:2], self.sizes.heads, self.sizes.value)
-        dq, dk, dv = self.backend.attention_backward(attention_saved, dh)
+        packed, kept = attention_saved
+        if packed:
+            dq, dk, dv = packed_attention_backward(kept, dh)
+        else:
+            dq, dk, dv = self.backend.attention_backward(kept, dh)
         tokens = dy.shape[1]
         dk, dv = dk[:, -tokens:], dv[:, -tokens:]
         dx, projected = self.projection.backward(project_saved, {"q": dq, "k": dk, "v": dv})
         return dx, merged([grads, projected])
+
+    def _attend(
+        self, inputs: tuple[Array, Array, Array], document: Array | None
+    ) -> tuple[Array, tuple[bool, Any]]:
+        if document is None:
+            h, saved = self.backend.attention(*inputs, self.window)
+            return h, (False, saved)
+        h, saved = packed_attention(self.backend, inputs, self.window, document)
+        return h, (True, saved)
 
     def end(self, saved: Any) -> State:
         """Convolution tail, position, and the keys and values that may still be seen."""

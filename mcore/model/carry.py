@@ -5,7 +5,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.model.part import State
+from mcore.documents import check_documents
+from mcore.model.part import DOCUMENT, State
+
+
+def packed(document: object, tokens: Array) -> State:
+    """The state of rows that start here and hold these documents; empty if there are none.
+
+    Raises:
+        ShapeError, InputError: ids of another shape, not integers, or padding that is not last.
+    """
+    if document is None:
+        return {}
+    return {DOCUMENT: check_documents(document, *np.shape(tokens))}
 
 
 def split_state(state: Mapping[str, Array], count: int) -> list[State]:

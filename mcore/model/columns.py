@@ -28,12 +28,13 @@ def init_mix(count: int, width: int, dtype: str) -> Array:
 
 
 def columns(
-    x: Array, params: Params, slots: Sequence[Slot], last: Array | None
+    x: Array, params: Params, slots: Sequence[Slot], last: Array | None, reach: Array | None
 ) -> tuple[tuple[Array, Array | None], Any]:
     """z (B, T, all columns) and the last token, where a later call needs it.
 
     Args:
         last: (B, 1, D) the token before x; None at the start of the sequences.
+        reach: (B, T) tokens of its document before each token; None if rows are whole.
     """
     weight, names = params[WEIGHT], shifted(slots)
     if not names:
@@ -42,7 +43,7 @@ def columns(
     xp = namespace(x)
     if last is None:
         last = xp.zeros((x.shape[0], 1, x.shape[2]), x.dtype)
-    (mixed, new_last), shift_saved = token_shift(x, params[MIX], last)
+    (mixed, new_last), shift_saved = token_shift(x, params[MIX], last, reach)
     sources = [mixed[names.index(s.name)] if s.name in names else x for s in slots]
     z = xp.empty((*x.shape[:2], weight.shape[1]), x.dtype)
     kept = []

@@ -42,9 +42,7 @@ def inspect(model: Model, tokens: Array) -> list[MemoryView]:
     _, (saved, _) = model.forward(tokens)
     return [
         _view(name, mixer, kept)
-        for (name, part), (_, part_saved) in zip(
-            model.layout.parts.items(), saved[1], strict=True
-        )
+        for (name, part), (_, part_saved) in zip(model.layout.parts.items(), saved[1], strict=True)
         for name, mixer, kept in _memories(name, part.part, part_saved)
     ]
 

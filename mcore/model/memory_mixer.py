@@ -17,7 +17,7 @@ from mcore.layers.linear import linear, linear_backward
 from mcore.memory_layer import Memory
 from mcore.model.cost import MemoryCost
 from mcore.model.finish import Finish
-from mcore.model.part import Params, Shapes, State, merged, prefixed, scoped
+from mcore.model.part import DOCUMENT, Params, Shapes, State, merged, prefixed, scoped
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
 from mcore.recurrence import Feature, Law
@@ -93,7 +93,9 @@ class MemoryMixer:
         """y (B, T, D)."""
         inputs, project_saved = self.projection.forward(params, x, state)
         declared = {name: inputs[name] for name in self.memory.inputs}
-        h, memory_saved = self.memory.forward(declared, self._load(state))
+        h, memory_saved = self.memory.forward(
+            declared, self._load(state), document=state.get(DOCUMENT)
+        )
         h, finish_saved = self.finish.forward(h, inputs, params)
         y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
         return y, (project_saved, memory_saved, finish_saved, out_saved)

@@ -19,8 +19,8 @@ from mcore.layers.linear import linear, linear_backward
 from mcore.layers.loss import Loss, head_loss, head_loss_backward
 from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.block import Residual
-from mcore.model.carry import join_states
-from mcore.model.part import Params, Shapes, State, merged, prefixed, scoped
+from mcore.model.carry import join_states, packed
+from mcore.model.part import Params, Shapes, State, below, merged, prefixed, scoped
 from mcore.model.shards import Shards, add_up, gather_losses, split
 from mcore.threads import Workers, blas_threads
 
@@ -100,10 +100,14 @@ class Model:
             name for name, x in self.params.items() if x.ndim < 2 or name.endswith("bias")
         )
 
-    def forward(self, tokens: Array) -> tuple[Array, Any]:
-        """Logits (B, T, vocab) of tokens (B, T), and what `backward` needs."""
+    def forward(self, tokens: Array, *, document: object = None) -> tuple[Array, Any]:
+        """Logits (B, T, vocab) of tokens (B, T), and what `backward` needs.
+
+        `document` (B, T) are ids of the documents packed in the rows: no token sees another
+        document than its own. Negative ids at a row's end are padding.
+        """
         with blas_threads(self.backend.threads):
-            hidden, saved = self._hidden(tokens, {})
+            hidden, saved = self._hidden(tokens, packed(document, tokens))
             logits, head = linear(hidden, self._head)
         return logits, (saved, head)
 
@@ -114,21 +118,32 @@ class Model:
             return self._hidden_backward(saved[0], d_hidden, d_head)
 
     def loss(
-        self, tokens: Array, labels: Array, state: Mapping[str, Array] | None = None
+        self,
+        tokens: Array,
+        labels: Array,
+        state: Mapping[str, Array] | None = None,
+        *,
+        document: object = None,
     ) -> tuple[Loss, Any]:
         """Mean cross-entropy in nats over the labels (B, T) that are not -1.
 
         Logits are computed only where there is a label. The rows go on from `state`, which is a
-        constant in backward.
+        constant in backward, or hold documents as in `forward`.
+
+        Raises:
+            InputError: both a state and documents.
         """
+        if state and document is not None:
+            raise InputError("document: rows that go on from a state hold one document each")
+        state = state or packed(document, tokens)
         if labels.shape != tokens.shape:
             raise ShapeError(
                 f"labels: shape {labels.shape}, expected that of tokens {tokens.shape}"
             )
         if self.workers.count == 1 or len(tokens) < self.workers.count:
             with blas_threads(self.backend.threads):
-                return self._loss((tokens, labels, state or {}))
-        shards = split(self.workers.count, tokens, labels, state or {})
+                return self._loss((tokens, labels, state))
+        shards = split(self.workers.count, tokens, labels, state)
         return gather_losses(self.workers.map(self._loss, shards))
 
     def end(self, saved: Any) -> State:
@@ -193,7 +208,7 @@ class Model:
         x, embedded = embedding(self._checked(tokens), self.params[EMBEDDING])
         kept = []
         for name, part in self.layout.parts.items():
-            x, saved = part.forward(scoped(self.params, name), x, scoped(state, name))
+            x, saved = part.forward(scoped(self.params, name), x, below(state, name))
             kept.append(saved)
         hidden, norm = rms_norm(x, self.params[FINAL])
         return hidden, (embedded, kept, norm)

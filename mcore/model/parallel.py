@@ -12,7 +12,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.layers.gated import blend, blend_backward
 from mcore.layers.linear import linear, linear_backward
-from mcore.model.part import Params, Part, Shapes, State, merged, prefixed, scoped
+from mcore.model.part import Params, Part, Shapes, State, below, merged, prefixed, scoped
 
 NAME = "join"
 
@@ -78,7 +78,7 @@ class Parallel:
     def forward(self, params: Params, x: Array, state: State) -> tuple[Array, Any]:
         """y (B, T, D)."""
         made = {
-            name: part.forward(scoped(params, name), x, scoped(state, name))
+            name: part.forward(scoped(params, name), x, below(state, name))
             for name, part in self.parts.items()
         }
         answers, saved = [y for y, _ in made.values()], {n: kept for n, (_, kept) in made.items()}

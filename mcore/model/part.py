@@ -19,6 +19,9 @@ State = dict[str, Array]
 
 Shapes = dict[str, tuple[int, ...]]
 
+DOCUMENT = "document"
+"""Beside what is carried: ids (B, T) of the documents packed in rows that start here."""
+
 
 class Part(Protocol):
     """A piece of the network: tokens (B, T, D) in, tokens (B, T, D) out."""
@@ -53,6 +56,12 @@ def scoped(arrays: Mapping[str, Array], scope: str) -> dict[str, Array]:
     """The entries below `scope.`, with that prefix taken off."""
     start = scope + "."
     return {name[len(start) :]: x for name, x in arrays.items() if name.startswith(start)}
+
+
+def below(state: Mapping[str, Array], scope: str) -> State:
+    """The state of the part `scope`, which sees the same documents."""
+    inner = scoped(state, scope)
+    return {**inner, DOCUMENT: state[DOCUMENT]} if DOCUMENT in state else inner
 
 
 def prefixed(scope: str, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcore.arrays import Array, namespace
+from mcore.documents import reach_of
 from mcore.layers.conv import short_conv, short_conv_backward
 from mcore.model.columns import columns, columns_backward
 from mcore.model.features import make_input, make_input_backward
-from mcore.model.part import Params, State
+from mcore.model.part import DOCUMENT, Params, State
 from mcore.model.starts import starts
 from mcore.model.wiring import Wiring
 
@@ -31,11 +32,13 @@ class Projection(Wiring):
 
     def forward(self, params: Params, x: Array, state: State) -> tuple[dict[str, Array], Any]:
         """Inputs by name, (B, T, H, width) or (B, T, H); x (B, T, D)."""
-        (z, last), z_saved = columns(x, params, self.slots, state.get("last"))
+        reach = reach_of(state[DOCUMENT]) if DOCUMENT in state else None
+        (z, last), z_saved = columns(x, params, self.slots, state.get("last"), reach)
         conv_saved, tail = None, None
         c = z[..., : self.convolved]
         if self.convolved:
-            (c, tail), conv_saved = short_conv(c, params["conv.weight"], self._tail(state, z))
+            weight, before = params["conv.weight"], self._tail(state, z)
+            (c, tail), conv_saved = short_conv(c, weight, before, reach)
         position = int(state["position"][0]) if "position" in state else 0
         inputs, kept = {}, {}
         for slot in self.slots:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.data import Batch
+from mcore.data import PackedBatch
 from mcore.errors import InputError, NonFiniteError
 from mcore.model import Model
 from mcore.model.blame import blame
 from mcore.training.protocols import Loss, Trainable
-from mcore.training.truncate import Piece
+from mcore.training.truncate import AnyBatch, Piece
 
 ADVICE = "a lower train.optimizer.lr, a longer train.warmup or a lower train.clip may help"
 
@@ -21,7 +21,7 @@ def first_nonfinite(arrays: Mapping[str, Array]) -> str | None:
     return next((name for name, a in arrays.items() if not np.isfinite(a).all()), None)
 
 
-def loss_of(when: str, batch: Batch | Piece, model: Trainable) -> tuple[Loss, Any]:
+def loss_of(when: str, batch: AnyBatch, model: Trainable) -> tuple[Loss, Any]:
     """The model's loss; a memory that refuses NaN among its inputs is one more non-finite place.
 
     Raises: NonFiniteError, naming the place; InputError where nothing is NaN or infinite.
@@ -29,6 +29,8 @@ def loss_of(when: str, batch: Batch | Piece, model: Trainable) -> tuple[Loss, An
     try:
         if isinstance(batch, Piece):
             return model.loss(batch.tokens, batch.labels, batch.state)
+        if isinstance(batch, PackedBatch):
+            return model.loss(batch.tokens, batch.labels, document=batch.document)
         return model.loss(batch.tokens, batch.labels)
     except InputError as error:
         if (place := find_place(model, batch)) is None:
@@ -36,7 +38,7 @@ def loss_of(when: str, batch: Batch | Piece, model: Trainable) -> tuple[Loss, An
         raise NonFiniteError(message(when, "the forward pass", place)) from error
 
 
-def find_place(model: Trainable, batch: Batch | Piece) -> str | None:
+def find_place(model: Trainable, batch: AnyBatch) -> str | None:
     """The part, rule, row and token where a second pass over the batch first fails, in words.
 
     None if it does not fail again, or the model is not one whose parts are known.

@@ -39,10 +39,12 @@ class Trainable(Protocol):
         labels: NDArray[np.int64],
         state: Mapping[str, Array] | None = None,
         /,
+        *,
+        document: NDArray[np.int64] | None = None,
     ) -> tuple[Loss, Any]:
         """Loss over the labels (B, T) that are not -1, and what its gradient needs.
 
-        The rows go on from `state`, if one is given.
+        The rows go on from `state`, if one is given, or hold the documents with these ids.
         """
 
     def end(self, saved: Any, /) -> Mapping[str, Array]:

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.data import Batch
 from mcore.errors import NonFiniteError
 from mcore.spec.schema import TrainSpec
 from mcore.training.clip import clip_scale, global_norm
@@ -12,7 +11,7 @@ from mcore.training.finite import find_place, loss_of, message, what_failed
 from mcore.training.optim import AdamW
 from mcore.training.protocols import Loss, Trainable
 from mcore.training.schedule import learning_rate
-from mcore.training.truncate import Piece
+from mcore.training.truncate import AnyBatch
 
 
 class Step(NamedTuple):
@@ -25,7 +24,7 @@ class Step(NamedTuple):
 
 
 def take_step(
-    step: int, batch: Batch | Piece, model: Trainable, optimizer: AdamW, train: TrainSpec
+    step: int, batch: AnyBatch, model: Trainable, optimizer: AdamW, train: TrainSpec
 ) -> Step:
     """Forward, backward, clip, update; the model is untouched if anything is not finite.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcore.arrays import Array
-from mcore.data import Batch, Task
+from mcore.data import Batch, PackedBatch, Task
 
 
 class Piece(NamedTuple):
@@ -23,6 +23,10 @@ class Piece(NamedTuple):
     tokens: NDArray[np.int64]
     labels: NDArray[np.int64]
     state: Mapping[str, Array]
+
+
+AnyBatch = Batch | PackedBatch | Piece
+"""What a step may train on."""
 
 
 class Rows:
@@ -37,7 +41,7 @@ class Rows:
         self._task, self._truncate = task, truncate
         self._pieces = 1 if truncate is None else -(-length // truncate)
 
-    def batch(self, step: int) -> Batch | Piece:
+    def batch(self, step: int) -> AnyBatch:
         """What step `step` (from 1) trains on."""
         if self._truncate is None:
             return self._task.train_batch(step)

@@ -92,6 +92,9 @@ class TextSpec(DataKind):
         default=(), description="Files, patterns (*, **) and folders, from the current directory."
     )
     length: Count = Field(default=256, description="Bytes in a row (T).")
+    documents: bool = Field(
+        default=False, description="Keep files apart: no byte of a row sees another file's."
+    )
     validation: BelowOne = Field(default=0.1, description="Share of the files that is held out.")
     eval_bytes: Count = Field(
         default=1_000_000, description="Held-out bytes that are scored, at most."

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from mcore.recurrence import RULES
 from mcore.spec.schema.backend import BackendSpec
 from mcore.spec.schema.base import Finding, KeyPath, Section, Shorthand, refuse
-from mcore.spec.schema.data import DataSpec, MqarSpec
+from mcore.spec.schema.data import DataSpec, MqarSpec, TextSpec
 from mcore.spec.schema.memory import MemorySpec, memory_findings
 from mcore.spec.schema.model import ModelSpec
 from mcore.spec.schema.train import TrainSpec
@@ -47,7 +47,7 @@ class Spec(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         found = _length_findings(self, self.memory, ("memory",)) + _width_findings(self)
-        found += _truncate_findings(self)
+        found += _truncate_findings(self) + _document_findings(self)
         for index, block in enumerate(self.model.blocks or ()):
             if block.memory is not None:
                 path = ("model", "blocks", index, "memory")
@@ -84,12 +84,24 @@ def _truncate_findings(spec: Spec) -> list[Finding]:
     if truncate > length:
         message = f"{truncate} is more than data.length, {length}; {length} or less would do"
         return [Finding(path, message, (("data", "length"),))]
+    if isinstance(spec.data, TextSpec) and spec.data.documents:
+        message = "rows that are carried on hold one document each; drop it, or data.documents"
+        return [Finding(path, message, (("data", "documents"),))]
     kinds = {memory.segmentation.kind for memory in spec.memories() if memory}
     whole = sorted(kinds & {"logarithmic", "given"})
     if not whole:
         return []
     message = f"{whole[0]} cuts need the whole row; drop truncate, or cut by constant or adaptive"
     return [Finding(path, message, (("memory", "segmentation"),))]
+
+
+def _document_findings(spec: Spec) -> list[Finding]:
+    """Files that are kept apart divide a row elsewhere than lengths that count from its start."""
+    kinds = {memory.segmentation.kind for memory in spec.memories() if memory}
+    if not (isinstance(spec.data, TextSpec) and spec.data.documents and "given" in kinds):
+        return []
+    message = "given cuts count from the start of a row, and files divide it; cut by constant"
+    return [Finding(("data", "documents"), message, (("memory", "segmentation"),))]
 
 
 def _length_findings(spec: Spec, memory: MemorySpec, path: KeyPath) -> list[Finding]:
