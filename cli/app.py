@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mcore.cli.backends import backends
+from mcore.cli.evaluate import evaluate
 from mcore.cli.inspect import inspect
 from mcore.cli.plan import plan
 from mcore.cli.spec import spec_app
@@ -41,6 +42,7 @@ def _options(
 
 app.command("train")(train)
 app.command("plan")(plan)
+app.command("evaluate")(evaluate)
 app.command("inspect")(inspect)
 app.add_typer(spec_app, name="spec")
 app.command("backends")(backends)

@@ -1,4 +1,4 @@
-"""`mcore inspect`: what a trained model's memories do, in text and as JSON."""
+"""`mcore inspect` and `mcore evaluate`: what a trained model does, in text and as JSON."""
 
 import json
 from pathlib import Path
@@ -55,3 +55,24 @@ def test_json_and_overrides(snapshot: str, capsys: Capture) -> None:
 def test_wrong_row(snapshot: str, capsys: Capture) -> None:
     assert main(["inspect", snapshot, "--row", "3"]) == 2
     assert capsys.readouterr().err == "mcore: --row 3: there are 3 rows, counted from 0\n"
+
+
+def test_evaluate_as_trained_and_with_a_cache(
+    snapshot: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["evaluate", snapshot]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith(f"{snapshot}: bits_per_byte ") and ", loss " in line
+    plain = tmp_path / "plain.safetensors"
+    changes = ["memory.readout=none", "memory.segmentation=none", "memory.cache={}"]
+    mcore.compile(mcore.load_spec(SPEC, changes)).save(plain)
+    losses = []
+    for more in ([], ["memory.readout=moving_average", "memory.segmentation=constant"]):
+        more = [*more, *(["data.length=96", "memory.segmentation.length=8"] if more else [])]
+        sets = [word for change in more for word in ("--set", change)]
+        assert main(["evaluate", str(plain), "--json", *sets]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert losses[0] != losses[1]
+    assert main(["evaluate", str(plain), "--set", "memory.segmentation=constant",
+                 "--set", "memory.readout=grm"]) == 2  # fmt: skip
+    assert "overrides that keep all parameters" in capsys.readouterr().err
