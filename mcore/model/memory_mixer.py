@@ -20,7 +20,7 @@ from mcore.model.finish import Finish
 from mcore.model.part import DOCUMENT, Params, Shapes, State, merged, prefixed, scoped
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
-from mcore.recurrence import Feature, Law
+from mcore.recurrence import Feature, Gate, Law
 
 GATES = ("gate", "times")
 """Stages of `finish` that use the input z."""
@@ -58,6 +58,9 @@ class MemoryMixer:
         else:
             features.pop("z", None)
         widths = {name: self._width(name) for name in features}
+        lengths = self.memory.rule.sizes(self.sizes.key, self.sizes.value)
+        for name, law in features.items():
+            features[name] = law.sized(lengths) if isinstance(law, Gate) else law
         return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
 
     @cached_property

@@ -1,21 +1,13 @@
 """Recurrences: one file per rule. `RULES` is the one list to extend."""
 
-from mcore.recurrence.base import (
-    Derived,
-    Dims,
-    Feature,
-    Gate,
-    Inputs,
-    Law,
-    Parameter,
-    Recurrence,
-)
+from mcore.recurrence.base import Dims, Inputs, Recurrence
 from mcore.recurrence.delta import Delta
 from mcore.recurrence.dla import Dla
 from mcore.recurrence.gated_delta import GatedDelta
 from mcore.recurrence.gated_linear import GatedLinear
 from mcore.recurrence.gla import Gla
 from mcore.recurrence.gru import Gru
+from mcore.recurrence.laws import Derived, Feature, Gate, Law, Parameter
 from mcore.recurrence.linear import Linear
 from mcore.recurrence.lstm import Lstm
 from mcore.recurrence.mamba2 import Mamba2

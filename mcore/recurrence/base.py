@@ -5,13 +5,13 @@ reference backend derives every operation; fast backends implement whole familie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from mcore.arrays import Array, namespace
+from mcore.recurrence.laws import Law
 
 Inputs = Mapping[str, Array]
 
@@ -27,66 +27,6 @@ class Dims(NamedTuple):
     E: int = 0
 
 
-@dataclass(frozen=True)
-class Feature:
-    """How a layer makes one vector input (q, k, v) from x: projection, then these in order.
-
-    Attributes:
-        conv: short causal convolution.
-        silu: SiLU activation.
-        unit: L2 norm over the head's width.
-        scale: multiplied by width^-1/2.
-        bias: starting value (H, width) of a trained bias added before the activation; None for no
-            bias. From a random generator and its shape.
-    """
-
-    conv: bool = True
-    silu: bool = True
-    unit: bool = False
-    scale: bool = False
-    bias: Callable[[np.random.Generator, tuple[int, ...]], Array] | None = None
-
-
-@dataclass(frozen=True)
-class Gate:
-    """How a layer makes one scalar input per head from x.
-
-    `sigmoid`: `sigmoid(z)`. `decay`: `-exp(a_log) softplus(z + dt_bias)`. `slow_decay`:
-    `log(sigmoid(z)) / 16`. `capped`: `15 tanh(z / 15)`. `bounded_decay`:
-    `-exp(-1/2) sigmoid(z)`. With z = x W + bias.
-
-    Attributes:
-        law: one of these names.
-        rank: if not 0, one number per key channel instead, from `z = x W W_up + bias` with W_up
-            (rank, H K).
-        bias: starting value (H, width) of a trained bias; None for no bias.
-        largest: what a sigmoid is multiplied by.
-        flat: whether W is 0 at the start.
-    """
-
-    law: str
-    rank: int = 0
-    bias: Callable[[np.random.Generator, tuple[int, ...]], Array] | None = None
-    largest: float = 1.0
-    flat: bool = False
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """An input that is the same for all tokens.
-
-    Attributes:
-        start: its starting value, from a random generator and its shape.
-        trained: whether it is a parameter of the model, or stays as it starts.
-    """
-
-    start: Callable[[np.random.Generator, tuple[int, ...]], Array]
-    trained: bool = True
-
-
-Law = Feature | Gate | Parameter
-
-
 class Recurrence(ABC):
     """Base of all rules. A state is an array (B, H, *state_shape)."""
 
@@ -96,6 +36,18 @@ class Recurrence(ABC):
 
     square: ClassVar[bool] = False
     """Whether values must be as wide as keys."""
+
+    finish: ClassVar[tuple[str, ...]] = ("norm", "gate")
+    """What a layer does with the readout's answer y before its last projection, in this order.
+
+    `norm`: each head to unit mean square; `wide_norm`: all heads together. `gate`: times silu(z);
+    `times`: times z. `skip`: plus the input `skip`, which goes past the memory.
+    """
+
+    @property
+    def learns_from_error(self) -> bool:
+        """Whether a token writes how far the memory's answer to k is from v."""
+        return False
 
     @property
     def linear_read(self) -> bool:
@@ -110,7 +62,10 @@ class Recurrence(ABC):
     @property
     @abstractmethod
     def features(self) -> dict[str, Law]:
-        """How a memory layer makes each input from x, and so how it is initialised."""
+        """How a memory layer makes each input from x, and so how it is initialised.
+
+        Names that are not declared inputs serve others (`Derived`), or `finish`: `skip`, `z`.
+        """
 
     def sizes(self, key: int, value: int) -> dict[str, int]:
         """Lengths of the declared axes that follow from K and V."""

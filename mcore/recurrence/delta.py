@@ -6,7 +6,8 @@ S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T          y_t = S_t^T q_t
 from typing import ClassVar
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Feature, Gate, Inputs, Law
+from mcore.recurrence.base import Inputs
+from mcore.recurrence.laws import Feature, Gate, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 

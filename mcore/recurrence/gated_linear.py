@@ -10,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Gate, Inputs, Law
+from mcore.recurrence.base import Inputs
+from mcore.recurrence.laws import Gate, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Inputs, Law, Parameter
+from mcore.recurrence.base import Inputs
+from mcore.recurrence.laws import Law, Parameter
 from mcore.recurrence.vector import VectorMemory, product, product_backward, sigmoid
 
 

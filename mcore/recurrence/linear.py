@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from mcore.arrays import Array, namespace
 from mcore.errors import SpecError
-from mcore.recurrence.base import Dims, Feature, Inputs, Law
+from mcore.recurrence.base import Dims, Inputs
+from mcore.recurrence.laws import Feature, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 EPS = 1e-6

@@ -8,8 +8,8 @@ arXiv:2405.21060: q is its C, k its B. The memory is `gated_linear`'s, with `v =
 
 from typing import ClassVar
 
-from mcore.recurrence.base import Derived, Feature, Gate, Law
 from mcore.recurrence.gated_linear import GatedLinear
+from mcore.recurrence.laws import Derived, Feature, Gate, Law
 
 
 class Mamba2(GatedLinear):

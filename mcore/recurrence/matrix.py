@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Dims, Feature, Law, Recurrence
+from mcore.recurrence.base import Dims, Recurrence
+from mcore.recurrence.laws import Feature, Law
 
 TOKEN_INPUTS = {"q": "B T H K", "k": "B T H K", "v": "B T H V"}
 

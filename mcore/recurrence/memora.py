@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Law, Parameter
-from mcore.recurrence.mirror import MirrorMemory
+from mcore.recurrence.laws import Feature, Gate, Law, Parameter
+from mcore.recurrence.mirror import MirrorMemory, even, lasting
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,15 @@ class Memora(MirrorMemory):
 
     @property
     def features(self) -> dict[str, Law]:
-        """As for every perceptron, from logits of order one."""
-        start = Parameter(_logits)
-        return {**super().features, "w_in": start, "w_out": start}
+        """As for every perceptron, with unit values, and steps and a start of its own."""
+        return {
+            **super().features,
+            "v": Feature(unit=True),
+            "step": Gate("sigmoid", bias=even, largest=LARGEST_STEP),
+            "log_decay": Gate("slow_decay", bias=lasting),
+            "w_in": Parameter(_choices),
+            "w_out": Parameter(_nearly_even),
+        }
 
     def image(self, source: Array, axis: int) -> Array:
         """`softmax(A)` along the inputs."""
@@ -48,6 +54,20 @@ class Memora(MirrorMemory):
         return d_source
 
 
-def _logits(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Standard normal numbers."""
-    return rng.standard_normal(shape)
+LARGEST_STEP = 30.0
+"""Of a layer. Hidden units of a unit key are about 0.15 and the error's channels 0.35, so that half
+of this moves a logit by a little less than one. A step far larger would put most probability on
+the last token's hidden units, and so forget the tokens before."""
+
+
+def _choices(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Normal numbers of standard deviation 4: most of a hidden unit's weight is on one channel.
+
+    Probabilities are positive: with even ones all hidden units would be the key's mean.
+    """
+    return 4.0 * rng.standard_normal(shape)
+
+
+def _nearly_even(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Normal numbers of standard deviation 0.3: logits that are all free to move either way."""
+    return 0.3 * rng.standard_normal(shape)

@@ -101,3 +101,17 @@ def _halves(stack: Array) -> tuple[Array, Array]:
 
 def _source(inputs: Inputs) -> Array:
     return stacked(inputs["w_in"], inputs["w_out"].swapaxes(1, 2))
+
+
+def even(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Zero: a step begins at half of the largest; the bias is trained, since how far W moves for a
+    step depends on where A has come to."""
+    return np.zeros(shape)
+
+
+def lasting(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Three: `log(sigmoid(3)) / 16` keeps 0.997 of A per token.
+
+    What W reads keys with is A's start more than what tokens write, and is to last for a row.
+    """
+    return np.full(shape, 3.0)

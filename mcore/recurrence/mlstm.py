@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Derived, Dims, Feature, Inputs, Law
+from mcore.recurrence.base import Dims, Inputs
+from mcore.recurrence.laws import Derived, Feature, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 EPS = 1e-6

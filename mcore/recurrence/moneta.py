@@ -13,8 +13,9 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Gate, Inputs, Law
-from mcore.recurrence.mirror import MirrorMemory
+from mcore.recurrence.base import Inputs
+from mcore.recurrence.laws import Feature, Gate, Law, Parameter
+from mcore.recurrence.mirror import MirrorMemory, even, lasting
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,15 @@ class Moneta(MirrorMemory):
 
     @property
     def features(self) -> dict[str, Law]:
-        """As for every perceptron; the cubed error pulls three times as hard and more."""
-        return {**super().features, "step": Gate("sigmoid", largest=LARGEST_STEP)}
+        """As for every perceptron, from random signs, with unit values and steps of its own."""
+        return {
+            **super().features,
+            "v": Feature(unit=True),
+            "step": Gate("sigmoid", bias=even, largest=LARGEST_STEP),
+            "log_decay": Gate("slow_decay", bias=lasting),
+            "w_in": Parameter(_starts_in),
+            "w_out": Parameter(_starts_out),
+        }
 
     def error(self, answer: Array, x: Inputs) -> Array:
         """`r = 3 e |e|` with e = M(k) - v."""
@@ -58,8 +66,32 @@ class Moneta(MirrorMemory):
         return d_source
 
 
-LARGEST_STEP = 0.05
-"""Of a layer: the curvature of the cubed error is 6 |e| times that of half its square."""
+LARGEST_STEP = 0.3
+"""Of a layer. The curvature of the cubed error is 6 |e| in each channel, times 0.08 E from the
+hidden vector and 3 / sqrt(K E) from dW/dA: for E = 2 K about 2 |e|, and between unit vectors |e| is
+at most 2. This is 0.6 of the border 2 / c, since weights that grow apart raise dW/dA; with longer
+values the curvature would have no bound."""
+
+SPREAD = 0.5
+"""Weights of w_in, and so hidden units of a unit key, at the start."""
+
+ANSWER = 0.4
+"""Weights of w_out, times sqrt(K E), at the start: what the perceptron adds to x is short, so that
+first tokens show, and a step, at most 0.3 e^2, does not outweigh A."""
+
+
+def _starts_in(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Random signs of one size: A = +- a has the image W = A / sqrt(K E).
+
+    Numbers of many sizes would be cubed: few weights, large ones, would do and learn everything.
+    """
+    size = SPREAD * (shape[-2] * shape[-1]) ** 0.5
+    return rng.choice(np.array([-size, size]), shape)
+
+
+def _starts_out(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Random signs of one size, for the same reason."""
+    return rng.choice(np.array([-ANSWER, ANSWER]), shape)
 
 
 def _unit(source: Array) -> tuple[Array, Array]:

@@ -13,14 +13,12 @@ import numpy as np
 
 from mcore.arrays import Array, namespace
 from mcore.errors import ShapeError, SpecError
-from mcore.recurrence.base import Dims, Feature, Gate, Inputs, Law, Parameter, Recurrence
+from mcore.recurrence.base import Dims, Inputs, Recurrence
 from mcore.recurrence.gelu import gelu
+from mcore.recurrence.laws import Law
 from mcore.recurrence.matrix import TOKEN_INPUTS, outer, times, transposed_times
+from mcore.recurrence.perceptron_laws import LAWS
 from mcore.recurrence.stack import matrices, stacked
-
-LARGEST_STEP = 0.25
-"""Of a layer. Descent on a quadratic of curvature c is stable for steps below 2 / c, and with unit
-keys the curvature is about the squared norm of the hidden vector: near 1 at the start."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,8 @@ class Perceptron(Recurrence):
 
     @property
     def features(self) -> dict[str, Law]:
-        """Unit vectors, small sigmoid steps, slow forgetting, a fan-in scaled perceptron."""
-        return {
-            "q": Feature(unit=True),
-            "k": Feature(unit=True),
-            "v": Feature(unit=True),
-            "step": Gate("sigmoid", largest=LARGEST_STEP),
-            "log_decay": Gate("decay"),
-            "w_in": Parameter(fan_in),
-            "w_out": Parameter(fan_in),
-        }
+        """Unit queries and keys, steps in proportion to 1 / E, slow forgetting."""
+        return dict(LAWS)
 
     def sizes(self, key: int, value: int) -> dict[str, int]:
         """`E = expansion K`."""
@@ -148,12 +138,6 @@ class Perceptron(Recurrence):
         *lead, rows, width = d_weights.shape
         rest = xp.zeros((*lead, rows * (copies - 1), width), d_weights.dtype)
         return stacked(d_weights, rest)
-
-
-def fan_in(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Normal numbers of variance 1 / I for a matrix (..., I, O)."""
-    weights: Array = rng.standard_normal(shape) * shape[-2] ** -0.5
-    return weights
 
 
 def check_positive(option: str, value: int) -> None:

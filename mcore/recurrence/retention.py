@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Feature, Inputs, Law, Parameter
+from mcore.recurrence.base import Inputs
 from mcore.recurrence.gated_linear import GatedLinear
+from mcore.recurrence.laws import Feature, Law, Parameter
 
 
 class Retention(GatedLinear):

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Derived, Feature, Gate, Inputs, Law
+from mcore.recurrence.base import Inputs
+from mcore.recurrence.laws import Derived, Feature, Gate, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 RANK = 16

@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Dims, Gate, Inputs, Law
+from mcore.recurrence.base import Dims, Inputs
+from mcore.recurrence.laws import Gate, Law
 from mcore.recurrence.matrix import MatrixMemory, outer, times, transposed_times
 
 

@@ -14,8 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.recurrence.base import Gate, Inputs, Law
+from mcore.recurrence import perceptron_laws
+from mcore.recurrence.base import Inputs
 from mcore.recurrence.chunked import ChunkedMemory
+from mcore.recurrence.laws import Gate, Law
 from mcore.recurrence.stack import column, stacked
 
 
@@ -38,8 +40,12 @@ class Titans(ChunkedMemory):
 
     @property
     def features(self) -> dict[str, Law]:
-        """As for every perceptron, with sigmoid momentum."""
-        return {**super().features, "momentum": Gate("sigmoid")}
+        """As for every perceptron, with sigmoid momentum near 0.73 and smaller steps."""
+        return {
+            **super().features,
+            "step": Gate("sigmoid", largest=LARGEST_STEP, over="E"),
+            "momentum": Gate("sigmoid", bias=lasting),
+        }
 
     def error(self, answer: Array, x: Inputs) -> Array:
         """`r = M(k) - v`."""
@@ -74,6 +80,18 @@ class Titans(ChunkedMemory):
         }
         d_before = stacked(d_weights, column(x["momentum"]) * d_momentum)
         return d_before, -column(x["step"]) * d_momentum, d_x
+
+
+LARGEST_STEP = perceptron_laws.LARGEST_STEP / 4
+"""Of a layer, times E: with a momentum of 0.73 a step adds up to 3.7 times itself."""
+
+
+def lasting(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """One: `sigmoid(1) = 0.73`, so that a token is written over the three or four that follow.
+
+    In all it corrects 0.8 of its error, as a token of other perceptrons does at once.
+    """
+    return np.ones(shape)
 
 
 def _halves(state: Array) -> tuple[Array, Array]:

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.recurrence.base import Dims, Feature, Inputs, Law, Parameter, Recurrence
+from mcore.recurrence.base import Dims, Inputs, Recurrence
+from mcore.recurrence.laws import Feature, Law, Parameter
 
 
 class VectorMemory(Recurrence):
