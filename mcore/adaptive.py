@@ -6,12 +6,11 @@ token, and each token is measured at most max / min times.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.documents import Span, Stretch
+from mcore.documents import Cuts, Span, Stretch
 from mcore.misfit import Measure, Window
 from mcore.segmentation import Adaptive
 from mcore.segments import Progress
@@ -38,16 +37,9 @@ class _Cursor:
     found: list[Stretch]
 
 
-class Placement(NamedTuple):
-    """Segments of each row, and the rows (B,) whose open segment the first token does not fit."""
-
-    lists: list[list[Stretch]]
-    closes: Array
-
-
 def place(
     adaptive: Adaptive, measure: Measure, spans: list[list[Span]], progress: Progress, carries: bool
-) -> Placement:
+) -> Cuts:
     """Cut every document of every row by content.
 
     Args:
@@ -72,7 +64,7 @@ def place(
                 full = n < length or cursor.offset + n == adaptive.max
                 _append(cursor, n, full)
             cursor.offset, cursor.restarts = 0, cursor.restarts or not carries
-    return Placement([cursor.found for cursor in cursors], closes)
+    return Cuts([cursor.found for cursor in cursors], closes)
 
 
 def _started(row: int, spans: list[Span], length: int, carries: bool) -> _Cursor:

@@ -13,9 +13,8 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.cache import MemoryState
-from mcore.cuts import Cuts
 from mcore.cutting import Visibility, assemble
-from mcore.documents import Arrivals, Stretch
+from mcore.documents import Arrivals, Cuts, Stretch
 from mcore.ending import PassSaved
 from mcore.onset import Closed, close, close_backward, renew, renew_backward
 from mcore.passes import Machine, pass_backward, run_pass

@@ -5,21 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mcore.adaptive import place
-from mcore.arrays import Array
 from mcore.backend import Backend
 from mcore.cache import MemoryState
-from mcore.documents import Arrivals, Stretch, stretches
+from mcore.documents import Arrivals, Cuts, stretches
 from mcore.errors import SpecError
 from mcore.misfit import Drift, Measure, Surprise
 from mcore.recurrence import Inputs, Recurrence
 from mcore.segmentation import Adaptive, Given, Segmentation
-
-
-class Cuts(NamedTuple):
-    """Segments of each row, and the rows (B,) whose open segment ends before the first token."""
-
-    lists: list[list[Stretch]]
-    closes: Array
 
 
 class Content(NamedTuple):
@@ -38,7 +30,7 @@ def find_cuts(
     progress = content.state.progress
     if isinstance(segmentation, Adaptive):
         measure = _measure(segmentation, content, carries)
-        return Cuts(*place(segmentation, measure, arrived.spans, progress, carries))
+        return place(segmentation, measure, arrived.spans, progress, carries)
     rows = len(arrived.spans)
     segmentation.check_rows(rows)
     lists = [

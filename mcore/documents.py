@@ -37,6 +37,13 @@ class Stretch(NamedTuple):
     complete: bool
 
 
+class Cuts(NamedTuple):
+    """Segments of each row, and the rows (B,) whose open segment ends before the first token."""
+
+    lists: list[list[Stretch]]
+    closes: Array
+
+
 class Arrivals(NamedTuple):
     """What a call's `document` says.
 

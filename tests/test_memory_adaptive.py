@@ -12,7 +12,7 @@ from tolerances import tolerance
 import mcore
 from mcore.arrays import Array
 from mcore.errors import SpecError
-from mcore.testing import packing, streaming
+from mcore.testing import packing, properties, streaming
 from mcore.testing.agreement import assert_agree
 from mcore.testing.gradcheck import check_inputs
 from mcore.testing.strategies import STARTS, Axis, Example, Sizes, splits
@@ -66,6 +66,23 @@ def test_once_placed_they_are_cuts_like_any(backend: str, example: Example) -> N
     assert_agree(y, want, SAME, "y")
     for name, gradient in same.backward(kept, example.dy).items():
         assert_agree(gradients[name], gradient, SAME, name)
+
+
+@every_backend
+@given(example=examples(), token=st.integers(0, 9))
+def test_no_answer_sees_the_future(backend: str, example: Example, token: int) -> None:
+    """Short, since titans diverges on long runs of tokens that are drawn without care."""
+    short = Example(example.composition, SIZES._replace(T=10), example.seed)
+    properties.causality(maker(backend), short, token)
+
+
+@every_backend
+@pytest.mark.parametrize("tokens", [1, 2, 3])
+@given(example=examples())
+def test_short_sequences(backend: str, tokens: int, example: Example) -> None:
+    short = Example(example.composition, SIZES._replace(T=tokens), example.seed)
+    streaming.stream_equals_batch(maker(backend), short, [1] * tokens, SAME)
+    streaming.chained_backward_equals_whole(maker(backend), short, [1] * tokens, 1e-9)
 
 
 @every_backend
