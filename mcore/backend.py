@@ -53,6 +53,56 @@ class Routes(NamedTuple):
     contexts: Array
 
 
+class Stored(NamedTuple):
+    """What the memories of earlier calls left, or the gradients with respect to it.
+
+    Attributes:
+        carry: (B, H, P) the state with which first segments go on that do not restart; None if all
+            restart.
+        checkpoints: (B, cached, H, P).
+        pool: their contexts, and the key sum of the open segment.
+    """
+
+    carry: Array | None
+    checkpoints: Array
+    pool: Pool
+
+
+class FusedAnswer(NamedTuple):
+    """What a fused layer returns.
+
+    Attributes:
+        y: (B, T, H, V).
+        checkpoints, contexts: as of `Scan` and `Routes`.
+    """
+
+    y: Array
+    checkpoints: Array
+    contexts: Array
+
+
+class FusedGradient(NamedTuple):
+    """Gradients with respect to a fused layer's inputs, queries, and what was stored."""
+
+    inputs: dict[str, Array]
+    queries: Array
+    stored: Stored
+
+
+class Fused(Protocol):
+    """Scan, routing and read of a layer in one pass, without an array over tokens x checkpoints."""
+
+    def forward(
+        self, inputs: Inputs, queries: Array, stored: Stored, segments: Segments
+    ) -> tuple[FusedAnswer, Saved]:
+        """What `scan`, `route` (of `queries`) and `read` give together."""
+
+    def backward(
+        self, saved: Saved, dy: Array, d_checkpoints: Array | None, d_contexts: Array | None
+    ) -> FusedGradient:
+        """Its gradients; those of the segments' ends are None if nobody goes on from them."""
+
+
 class Backend(Protocol):
     """The operations that `mcore.memory` and the layers are made of."""
 
@@ -110,6 +160,9 @@ class Backend(Protocol):
         Where a gate is exactly 0 its gradient may be anything finite: a softmax multiplies it by
         the gate, and kernels that skip such pairs return 0.
         """
+
+    def fused(self, rule: Recurrence, router: Router) -> Fused | None:
+        """A routed layer of `rule` in one pass, or None: the operations above are composed then."""
 
     def soup(
         self,

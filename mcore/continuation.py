@@ -7,7 +7,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.cache import MemoryState, settle_backward
 from mcore.ending import PassSaved, key_share
-from mcore.reading import SceneGradient
+from mcore.router import Pool
 
 
 class Ended(NamedTuple):
@@ -28,9 +28,9 @@ class Ended(NamedTuple):
 
 def end_backward(saved: PassSaved, d_end: MemoryState | None) -> Ended:
     """Gradient of the end state with respect to this pass's results."""
-    segments = saved.scene.segments
+    segments = saved.setting.segments
     if d_end is None:
-        return _nothing(saved)
+        return nothing(saved, segments.cached + segments.count)
     given, merger = (d_end.checkpoints, d_end.contexts), saved.keeper.merger
     checkpoints, contexts = settle_backward(saved.joined, saved.settled[1], given, merger)
     rows, column = np.arange(segments.rows), segments.cached + segments.final
@@ -43,10 +43,9 @@ def end_backward(saved: PassSaved, d_end: MemoryState | None) -> Ended:
     )
 
 
-def _nothing(saved: PassSaved) -> Ended:
-    """Gradients of an end state that nobody goes on from."""
-    before, segments = saved.before, saved.scene.segments
-    slots = segments.cached + segments.count
+def nothing(saved: PassSaved, slots: int) -> Ended:
+    """Gradients of an end state that nobody goes on from, for so many columns."""
+    before, segments = saved.before, saved.setting.segments
     checkpoints, contexts = saved.cache.checkpoints, saved.cache.contexts
     return Ended(
         np.zeros((segments.rows, slots, *checkpoints.shape[2:]), checkpoints.dtype),
@@ -57,15 +56,15 @@ def _nothing(saved: PassSaved) -> Ended:
 
 
 def state_gradient(
-    saved: PassSaved, gradient: SceneGradient, d_online: Array | None, ended: Ended
+    saved: PassSaved, pool: Pool | None, d_online: Array | None, ended: Ended
 ) -> MemoryState:
     """The gradient with respect to the state that came in, in the shape of that state."""
-    before, cached = saved.before, saved.scene.segments.cached
+    before, cached = saved.before, saved.setting.segments.cached
     idle = saved.idle[:, None, None]
     d_contexts, d_keys = ended.contexts[:, :cached], ended.keys
-    if gradient.pool is not None:
-        d_contexts = d_contexts + gradient.pool.contexts
-        d_keys = np.where(idle, d_keys, gradient.pool.keys)
+    if pool is not None:
+        d_contexts = d_contexts + pool.contexts
+        d_keys = np.where(idle, d_keys, pool.keys)
     return MemoryState(
         online=ended.online if d_online is None else np.where(idle, ended.online, d_online),
         checkpoints=ended.checkpoints[:, :cached],

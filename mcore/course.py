@@ -61,13 +61,13 @@ class MemorySaved:
     @property
     def reads(self) -> Array:
         """(B, T, H, V) answers of the online memory."""
-        reads = [passed.saved.scene.reads for passed in self.passes]
+        reads = [passed.saved.reads for passed in self.passes]
         return reads[0] if len(reads) == 1 else np.concatenate(reads, axis=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """That of y."""
-        rows, _, *wide = self.passes[0].saved.scene.reads.shape
+        rows, _, *wide = self.passes[0].saved.shape
         return (rows, self.passes[-1].end, *wide)
 
     @property
@@ -121,7 +121,8 @@ def run_backward(
     parts: list[dict[str, Array]] = []
     d_state = d_end
     for passed in reversed(saved.passes):
-        d_inputs, d_before = pass_backward(passed.saved, dy[:, passed.begin : passed.end], d_state)
+        d_part = dy[:, passed.begin : passed.end]
+        d_inputs, d_before = pass_backward(saved.machine, passed.saved, d_part, d_state)
         d_state = renew_backward(d_before, passed.renewed)
         parts.insert(0, d_inputs)
     assert d_state is not None

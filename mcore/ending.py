@@ -2,15 +2,26 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backend import Routes, Scan
 from mcore.cache import Cache, MemoryState, Settled, compact, join, kept, settle
 from mcore.onset import Keeper
-from mcore.reading import Scene
+from mcore.reading import Setting
+
+
+class Ends(NamedTuple):
+    """What a pass leaves at the end of each of its segments.
+
+    Attributes:
+        checkpoints: (B, S, H, P).
+        contexts: (B, S, H, K), if the readout routes.
+    """
+
+    checkpoints: Array
+    contexts: Array | None
 
 
 @dataclass(frozen=True)
@@ -18,22 +29,46 @@ class PassSaved:
     """What one pass keeps for its backward.
 
     Attributes:
-        scene: what the readout worked on.
-        scan, routes: what the operations returned.
+        setting: what it worked on.
+        shape: of y.
+        ends: what it left.
         keeper: turns segments into checkpoints.
         before: the state that the first token found.
         cache: that state's checkpoints, as numbers.
-        scan_saved, answer_saved: for the operations' backwards.
+        form: `composed` or `fused`.
+        form_saved: for the backward of that form.
     """
 
-    scene: Scene
-    scan: Scan
-    routes: Routes | None
+    setting: Setting
+    shape: tuple[int, ...]
+    ends: Ends
     keeper: Keeper
     before: MemoryState
     cache: Cache
-    scan_saved: Any
-    answer_saved: Any
+    form: str
+    form_saved: Any
+
+    @cached_property
+    def reads(self) -> Array:
+        """(B, T, H, V) answers of the online memory, made again where nobody kept them."""
+        setting = self.setting
+        if self.form == "composed":
+            reads: Array = self.form_saved.setting.reads
+            return reads
+        rule, inputs, segments = setting.rule, setting.inputs, setting.segments
+        return setting.backend.scan(rule, inputs, setting.carry, segments)[0].reads
+
+    @cached_property
+    def gates(self) -> Array | None:
+        """(B, T, H, columns + 1) if the readout routes; made again where nobody kept them."""
+        router, setting = self.setting.readout.routing, self.setting
+        if router is None:
+            return None
+        if self.form == "composed":
+            gates: Array = self.form_saved.routes.gates
+            return gates
+        u, keys = setting.readout.queries(setting.inputs), setting.inputs["k"]
+        return setting.backend.route(u, keys, setting.segments, router, setting.pool)[0].gates
 
     @cached_property
     def joined(self) -> Cache:
@@ -54,17 +89,17 @@ class PassSaved:
     @cached_property
     def idle(self) -> Array:
         """(B,) rows in which no token arrived."""
-        idle: Array = self.scene.segments.real == 0
+        idle: Array = self.setting.segments.real == 0
         return idle
 
 
 def _end_state(saved: PassSaved) -> MemoryState:
     """Append the checkpoints of completed segments; keep the open one as `online`."""
-    segments, before, keeper = saved.scene.segments, saved.before, saved.keeper
+    segments, before, keeper = saved.setting.segments, saved.before, saved.keeper
     rows, idle = np.arange(segments.rows), saved.idle[:, None, None]
     cache, settled = saved.settled
     stored = compact(cache.checkpoints, keeper.policy.dtype, keeper.row)
-    online = saved.scan.checkpoints[rows, segments.final]
+    online = saved.ends.checkpoints[rows, segments.final]
     return MemoryState(
         online=np.where(idle, before.online, online) if saved.idle.any() else online,
         checkpoints=stored.codes,
@@ -81,18 +116,18 @@ def _end_state(saved: PassSaved) -> MemoryState:
 
 
 def _joined(saved: PassSaved) -> Cache:
-    segments, cache = saved.scene.segments, saved.cache
+    segments, cache = saved.setting.segments, saved.cache
     rows, columns = segments.rows, segments.cached + segments.count
     width = cache.contexts.shape[-1]
     contexts = np.zeros(
         (rows, segments.count, *cache.contexts.shape[2:-1], width), cache.contexts.dtype
     )
-    if saved.routes is not None:
-        contexts = saved.routes.contexts
+    if saved.ends.contexts is not None:
+        contexts = saved.ends.contexts
     entries = np.zeros((rows, segments.count, cache.ledger.shape[-1]))
     entries[..., 0] = segments.lengths
     return Cache(
-        join(cache.checkpoints, saved.keeper.rounded(saved.scan.checkpoints), columns),
+        join(cache.checkpoints, saved.keeper.rounded(saved.ends.checkpoints), columns),
         join(cache.contexts, contexts, columns),
         join(_used(saved), entries, columns),
     )
@@ -100,11 +135,11 @@ def _joined(saved: PassSaved) -> Cache:
 
 def _used(saved: PassSaved) -> Array:
     """The ledger of the cache with this pass's tokens and their gates entered."""
-    ledger, segments = saved.cache.ledger, saved.scene.segments
-    if saved.routes is None or saved.keeper.policy.evict != "least_used" or not segments.cached:
+    ledger, segments = saved.cache.ledger, saved.setting.segments
+    if saved.keeper.policy.evict != "least_used" or not segments.cached or saved.gates is None:
         return ledger
     arrived = np.arange(segments.tokens) < segments.real[:, None]
-    gates = saved.routes.gates[..., : segments.cached].mean(axis=2)
+    gates = saved.gates[..., : segments.cached].mean(axis=2)
     ledger = ledger.copy()
     ledger[..., 1] += segments.real[:, None]
     ledger[..., 2] += (gates * arrived[..., None]).sum(axis=1)
@@ -112,7 +147,7 @@ def _used(saved: PassSaved) -> Array:
 
 
 def _columns(saved: PassSaved) -> Array:
-    segments = saved.scene.segments
+    segments = saved.setting.segments
     if not saved.keeper.reads:
         return np.zeros((segments.rows, 0), np.int64)
     return kept(segments, saved.keeper.policy.window)
@@ -120,28 +155,28 @@ def _columns(saved: PassSaved) -> Array:
 
 def _open_keys(saved: PassSaved) -> Array:
     """(B, H, K) sum of the keys of each row's open segment."""
-    segments, before = saved.scene.segments, saved.before
+    segments, before = saved.setting.segments, saved.before
     if not before.keys.shape[-1]:
         return before.keys
     rows, idle = np.arange(segments.rows), saved.idle[:, None, None]
-    if saved.routes is not None:
-        sums = key_share(saved) * saved.routes.contexts[rows, segments.final]
+    if saved.ends.contexts is not None:
+        sums = key_share(saved) * saved.ends.contexts[rows, segments.final]
     else:
         sums = np.stack([_key_sum(saved, row) for row in range(segments.rows)])
     return np.where(idle, before.keys, sums)
 
 
 def _key_sum(saved: PassSaved, row: int) -> Array:
-    segments, final = saved.scene.segments, saved.scene.segments.final[row]
+    segments, final = saved.setting.segments, saved.setting.segments.final[row]
     begin, end = segments.bounds[row, final : final + 2]
-    total: Array = saved.scene.inputs["k"][row, begin:end].sum(axis=0)
+    total: Array = saved.setting.inputs["k"][row, begin:end].sum(axis=0)
     total = total + (saved.before.keys[row] if final == 0 else 0)
     return total * (not segments.ended[row])
 
 
 def key_share(saved: PassSaved) -> Array:
     """(B, 1, 1) what the context of the open segment is multiplied by to give its key sum."""
-    segments = saved.scene.segments
+    segments = saved.setting.segments
     length = segments.lengths[np.arange(segments.rows), segments.final]
     factor = np.ones_like(length) if saved.keeper.merger.sums else length
     share = np.where(segments.ended, 0, factor)

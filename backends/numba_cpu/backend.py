@@ -5,10 +5,11 @@ from typing import Any
 import numba
 
 from mcore.arrays import Array
-from mcore.backend import Routes, Scan
+from mcore.backend import Fused, Routes, Scan
 from mcore.backends.numba_cpu import attention as _attention
 from mcore.backends.numba_cpu import deep_soup as _deep_soup
 from mcore.backends.numba_cpu import families as _families
+from mcore.backends.numba_cpu import fused as _fused
 from mcore.backends.numba_cpu import mlstm_read as _mlstm_read
 from mcore.backends.numba_cpu import read as _read
 from mcore.backends.numba_cpu import route as _route
@@ -125,6 +126,13 @@ class NumbaBackend(ReferenceBackend):
         if not isinstance(saved, _read.ReadSaved):
             return super().read_backward(saved, dy)
         return _read.read_backward(saved, dy, self.threads)
+
+    def fused(self, rule: Recurrence, router: Router) -> Fused | None:
+        """Scan, gates and reads chunk by chunk, for matrix rules whose reads are not divided."""
+        plain = rule.kind in RULES and not getattr(rule, "normalize", False)
+        if not plain or router.top_k is not None:
+            return None
+        return _fused.FusedLayer(router, self.threads)
 
     def soup(
         self,

@@ -74,11 +74,12 @@ def _segment_backward(x: Any, segment: Any, given: Any, work: Any, gradients: An
         whole = chunk_backward(chunk, start, work.dy, work.d_state, scratch, out)
         if x.beta.size:
             correct_backward(chunk, start[1], work.errors[i], work.d_state, scratch, out)
-        _store(out, whole, gradients, place)
+        store_chunk(out, whole, gradients, place)
 
 
 @device
-def _store(out: Any, whole: Any, gradients: Any, place: Any) -> None:
+def store_chunk(out: Any, whole: Any, gradients: Any, place: Any) -> None:
+    """Put a chunk's gradients into those of the scan; `whole` is of the decay of the whole chunk."""
     store_rows(out.q, gradients.q, place)
     store_rows(out.k, gradients.k, place)
     store_rows(out.v, gradients.v, place)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backend import Routes, Scan
+from mcore.backend import Fused, Routes, Scan
 from mcore.backends.numpy_ref import attention as _attention
 from mcore.backends.numpy_ref import read as _read
 from mcore.backends.numpy_ref import route as _route
@@ -72,6 +72,10 @@ class ReferenceBackend:
     def read_backward(self, saved: Any, dy: Array) -> tuple[Array, Array, Array | None]:
         """Gradients of `read`."""
         return _read.read_backward(saved, dy)
+
+    def fused(self, rule: Recurrence, router: Router) -> Fused | None:
+        """Nothing: the definition is composed of its operations."""
+        return None
 
     def soup(
         self,

@@ -65,10 +65,10 @@ def _gates(saved: MemorySaved) -> tuple[float | None, list[float]]:
     online: list[Array] = []
     sums, counts = np.zeros(0), np.zeros(0)
     for passed in saved.passes:
-        routes, segments = passed.saved.routes, passed.saved.scene.segments
-        if routes is None:
+        gates, segments = passed.saved.gates, passed.saved.setting.segments
+        if gates is None:
             return None, []
-        online.append(routes.gates[..., -1])
+        online.append(gates[..., -1])
         rows = np.arange(segments.rows)[:, None]
         last = segments.last[rows, segments.index]
         for column in range(segments.columns):
@@ -76,6 +76,6 @@ def _gates(saved: MemorySaved) -> tuple[float | None, list[float]]:
             age = (last - 1 - column)[seen]
             size = max(len(sums), int(age.max(initial=-1)) + 1)
             sums, counts = (np.pad(x, (0, size - len(x))) for x in (sums, counts))
-            np.add.at(sums, age, routes.gates[..., column].mean(axis=2)[seen])
+            np.add.at(sums, age, gates[..., column].mean(axis=2)[seen])
             np.add.at(counts, age, 1)
     return float(np.concatenate(online, axis=1).mean()), (sums / np.maximum(counts, 1)).tolist()

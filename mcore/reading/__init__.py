@@ -16,10 +16,25 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.reading.gated import gated, gated_backward, mixed, mixed_backward, per_token
 from mcore.reading.routed import routed, routed_backward
-from mcore.reading.scene import Output, Scene, SceneGradient, add_gradients, add_optional
+from mcore.reading.scene import (
+    Output,
+    Scene,
+    SceneGradient,
+    Setting,
+    add_gradients,
+    add_optional,
+)
 from mcore.reading.sigmoid import sigmoid, sigmoid_backward
 
-__all__ = ["Scene", "SceneGradient", "add_gradients", "add_optional", "answer", "answer_backward"]
+__all__ = [
+    "Scene",
+    "SceneGradient",
+    "Setting",
+    "add_gradients",
+    "add_optional",
+    "answer",
+    "answer_backward",
+]
 
 
 def answer(scene: Scene) -> tuple[Output, Any]:

@@ -12,8 +12,8 @@ from mcore.segments import Segments
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a readout works on: prepared inputs, online answers and all visible checkpoints."""
+class Setting:
+    """What a pass works on: prepared inputs, and what the memories of earlier calls left."""
 
     backend: Backend
     rule: Recurrence
@@ -21,9 +21,15 @@ class Scene:
     inputs: Inputs
     carry: Array | None
     segments: Segments
+    pool: Pool
+
+
+@dataclass(frozen=True)
+class Scene(Setting):
+    """What a readout works on: a setting, online answers and all visible checkpoints."""
+
     reads: Array
     checkpoints: Array
-    pool: Pool
 
 
 class SceneGradient(NamedTuple):

@@ -1,0 +1,114 @@
+"""One chunk of a routed memory layer backwards.
+
+For gates w, g and each checkpoint i that the chunk reads, transposed so that loops run over tokens:
+
+    X = S_i dY^T        dw_it = <q_t, X_t>        dQ^T += w_i . X        dS_i += (w_i . Q^T) dY
+
+The online memory's gate needs no answers: g dg is the sum of the chunk's decayed pair products.
+"""
+
+from typing import Any
+
+from mcore.backends.numba_cpu.blocks import add, clear, copy, load_rows, load_scalars, scale_rows
+from mcore.backends.numba_cpu.caching import device
+from mcore.backends.numba_cpu.chunk import chunk_backward
+from mcore.backends.numba_cpu.delta import correct_backward
+from mcore.backends.numba_cpu.fused_gates import (
+    again_softmax,
+    chunk_logits,
+    online_share,
+    softmax_backward,
+)
+from mcore.backends.numba_cpu.fused_pool import pool_backward
+from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
+
+
+@device
+def regate(x: Any, place: Any, ends: Any, work: Any) -> None:
+    """The gates of a chunk once more, from what forward kept; place = (s, tokens)."""
+    s, tokens = place
+    b, gates = tokens[0], work.gates
+    load_rows(x.u, tokens, gates.u)
+    transpose(gates.u, gates.u_t)
+    load_scalars(ends.online, tokens, gates.online)
+    load_scalars(ends.lse, tokens, gates.lse)
+    first, last = x.first[b, s], x.last[b, s]
+    weights = gates.weights[first:last]
+    chunk_logits(gates.contexts[first:last], gates.u_t, weights)
+    again_softmax(weights, gates.lse)
+    online_share(gates.online, gates.lse, x.outside, gates.share)
+
+
+@device
+def read_backward(x: Any, place: Any, states: Any, work: Any) -> None:
+    """Through the cached reads: dQ^T in `dq_t`, gradients of gates and checkpoints."""
+    b, h, s = place
+    cached = x.stock.states.shape[1]
+    transpose(work.scan.chunk.q, work.q_t)
+    transpose(work.scan.dy, work.dy_t)
+    clear(work.dq_t)
+    for column in range(x.first[b, s], min(x.last[b, s], cached)):
+        _checkpoint_backward(x.stock.states[b, column, h], column, work)
+    for column in range(max(x.first[b, s], cached), x.last[b, s]):
+        _checkpoint_backward(states[b, column - cached, h], column, work)
+
+
+@device
+def _checkpoint_backward(state: Any, column: int, work: Any) -> None:
+    gemm(state, work.dy_t, work.products, 1.0, 0, FULL)
+    _weigh(work.gates.weights[column], work.d_weights[column], work)
+    gemm(work.weighted, work.scan.dy, work.d_states[column], 1.0, 1, FULL)
+
+
+@device
+def _weigh(weights: Any, d_weights: Any, work: Any) -> None:
+    """From X in `products`: `dw = <q, X>`, `dQ^T += w . X`, and w . Q^T in `weighted`."""
+    products, q_t, dq_t, weighted = work.products, work.q_t, work.dq_t, work.weighted
+    d_weights[:] = 0
+    for k in range(q_t.shape[0]):
+        for t in range(q_t.shape[1]):
+            d_weights[t] += q_t[k, t] * products[k, t]
+            dq_t[k, t] += weights[t] * products[k, t]
+            weighted[k, t] = weights[t] * q_t[k, t]
+
+
+@device
+def online_backward(x: Any, i: int, fresh: bool, work: Any) -> Any:
+    """Through the online reads of chunk i: gradients of its inputs in `scan.out`, g dg in `used`.
+
+    Returns the gradient of the decay of the whole chunk, times that decay.
+    """
+    scan, share = work.scan, work.gates.share
+    if x.scan.beta.size:
+        copy(scan.written[i], scan.chunk.v)
+    scale_rows(scan.dy, share, work.d_reads)
+    start = (scan.states[i], fresh)
+    whole = chunk_backward(scan.chunk, start, work.d_reads, scan.d_state, scan.scratch, scan.out)
+    for t in range(share.shape[0]):
+        total = scan.out.used.since[t]
+        for j in range(t + 1):
+            total += scan.out.used.pairs[t, j]
+        work.used[t] = total
+    if x.scan.beta.size:
+        correct_backward(scan.chunk, fresh, scan.errors[i], scan.d_state, scan.scratch, scan.out)
+    return whole
+
+
+@device
+def gates_backward(x: Any, place: Any, chunk: Any, work: Any) -> None:
+    """Through the gates of `chunk` = (i, n, tokens of the segment before it)."""
+    b, _, s = place
+    i, n, count = chunk
+    gates, out = work.gates, work.scan.out
+    first, last = x.first[b, s], x.last[b, s]
+    d_logits = work.d_weights[first:last]
+    softmax_backward((gates.weights[first:last], gates.share), (d_logits, work.used), x.outside, work.means)
+    scale = 1 / (x.u.dtype.type(x.u.shape[3])) ** 0.5
+    gemm(d_logits.T, gates.contexts[first:last], work.du, scale, 0, FULL)
+    gemm(d_logits, gates.u, work.d_contexts[first:last], scale, 1, FULL)
+    for t in range(n):
+        work.used[t] *= scale
+    tokens = (n, work.scan.chunk.k, gates.u)
+    pool_backward(x, tokens, count, (work.pools[i], work.d_sums), (work.used, work.du, out.k))
+    transpose(work.dq_t, gates.u)
+    add(gates.u, out.q)

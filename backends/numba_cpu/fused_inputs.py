@@ -1,0 +1,111 @@
+"""What the kernels of a whole memory layer work on: its arrays, and the gradients of them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backend import Stored
+from mcore.backends.numba_cpu.blocks import plain
+from mcore.backends.numba_cpu.scan import scan_arrays
+from mcore.recurrence import Inputs
+from mcore.router import Router
+from mcore.segments import Segments
+
+
+class Stock(NamedTuple):
+    """What came in with the state.
+
+    Attributes:
+        states: (B, cached, H, K, V) checkpoints.
+        contexts: (B, cached, H, K) of these.
+        keys: (B, H, K) key sum of the open segment.
+    """
+
+    states: Any
+    contexts: Any
+    keys: Any
+
+
+class LayerInputs(NamedTuple):
+    """Arrays of a routed memory layer.
+
+    Attributes:
+        scan: what the recurrence works on.
+        u: (B, T, H, K).
+        stock: what came in with the state.
+        first, last, offset: of `Segments`.
+        place: (B, T) as of `Segments`, if checkpoints are chosen by lot; else empty.
+        seed: of the lots.
+        top_k: how many checkpoints are read; 0 for all.
+        sums, outside, detach: 1 for the router's `pool: sum`, `online: outside`, `detach`; else 0.
+    """
+
+    scan: Any
+    u: Any
+    stock: Any
+    first: Any
+    last: Any
+    offset: Any
+    place: Any
+    seed: Any
+    top_k: Any
+    sums: Any
+    outside: Any
+    detach: Any
+
+
+class LayerOutputs(NamedTuple):
+    """What a forward writes.
+
+    Attributes:
+        y: (B, T, H, V).
+        states: (B, S, H, K, V) the memory at the end of each segment.
+        contexts: (B, S, H, K) mean key, or key sum, of each segment.
+        online: (B, T, H) logits of the online memory.
+        lse: (B, T, H) log sum exp of each token's logits.
+    """
+
+    y: Any
+    states: Any
+    contexts: Any
+    online: Any
+    lse: Any
+
+
+class LayerGradients(NamedTuple):
+    """What a backward writes: gradients of the scan's arrays, of u, and of the stock."""
+
+    scan: Any
+    u: Any
+    stock: Any
+
+
+def layer_inputs(
+    inputs: Inputs, queries: Array, stored: Stored,
+    segments: Segments, router: Router,
+) -> LayerInputs:  # fmt: skip
+    """Arrays as the kernels want them."""
+    carry, cached, pool = stored
+    scan = scan_arrays(inputs, carry, segments, False)
+    rows, _, heads, keys = scan.q.shape
+    states = plain(cached, scan.q).reshape(rows, segments.cached, heads, keys, scan.v.shape[3])
+    stock = Stock(states, plain(pool.contexts, scan.q), plain(pool.keys, scan.q))
+    by_lot = router.seed is not None
+    return LayerInputs(
+        scan,
+        plain(queries, scan.q),
+        stock,
+        *(plain(cut) for cut in (segments.first, segments.last, segments.offset)),
+        plain(segments.place) if by_lot else np.empty((0, 0), np.int64),
+        np.int64(router.seed or 0),
+        router.top_k or 0,
+        int(router.pool == "sum"),
+        int(router.online == "outside"),
+        int(router.detach),
+    )
+
+
+def columns_of(x: LayerInputs) -> int:
+    """Number of checkpoint columns, as `Segments.columns`."""
+    return int(x.stock.states.shape[1] + x.first.shape[1] - 1)

@@ -1,0 +1,93 @@
+"""Work arrays of one thread for the kernels of a whole memory layer."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mcore.backends.numba_cpu import scan_work
+from mcore.backends.numba_cpu.fused_inputs import LayerInputs, columns_of
+
+
+class LayerWork(NamedTuple):
+    """Work arrays of forward, for chunks of n tokens and C columns.
+
+    Attributes:
+        scan: of the recurrence.
+        u, u_t: (n, K), (K, n).
+        contexts: (C, K) of all checkpoints of a row and head.
+        weights: (C, n) gates.
+        online, share, lse: (n,) logits and gates of the online memory, log sum exp.
+        sums: (K,) key sum of the open segment.
+    """
+
+    scan: Any
+    u: Any
+    u_t: Any
+    contexts: Any
+    weights: Any
+    online: Any
+    share: Any
+    lse: Any
+    sums: Any
+
+
+class LayerBackwardWork(NamedTuple):
+    """Work arrays of backward.
+
+    Attributes:
+        scan: of the recurrence.
+        gates: as `LayerWork`, its `scan` the same.
+        d_weights: (C, n) gradients of gates, then of logits.
+        used: (n,) share times its gradient, then gradients of the online logits.
+        means: (n,) scratch.
+        q_t, dq_t, weighted, products: (K, n) queries, their gradients, scratch.
+        d_reads: (n, V) share times dy.
+        dy_t: (V, n).
+        du: (n, K).
+        d_states, d_contexts: (C, K, V), (C, K) gradients of all checkpoints of a row and head.
+        pools: (chunks, K) key sums before each chunk of a segment.
+        d_sums: (K,) gradient of the key sum.
+    """
+
+    scan: Any
+    gates: Any
+    d_weights: Any
+    used: Any
+    means: Any
+    q_t: Any
+    dq_t: Any
+    weighted: Any
+    products: Any
+    d_reads: Any
+    dy_t: Any
+    du: Any
+    d_states: Any
+    d_contexts: Any
+    pools: Any
+    d_sums: Any
+
+
+def layer_work(x: LayerInputs) -> LayerWork:
+    """Work arrays of one thread."""
+    scan = scan_work.forward_work(x.scan)
+    return _gates_work(x, scan, scan.y.shape[0])
+
+
+def layer_backward_work(x: LayerInputs) -> LayerBackwardWork:
+    """Work arrays of one thread."""
+    scan = scan_work.backward_work(x.scan)
+    rows, values = scan.dy.shape
+    gates = _gates_work(x, scan, rows)
+    columns, keys = gates.contexts.shape
+    chunks, dtype = scan.states.shape[0], x.u.dtype
+    shapes: list[tuple[int, ...]] = [(columns, rows), (rows,), (rows,)]
+    shapes += [(keys, rows)] * 4 + [(rows, values), (values, rows), (rows, keys)]
+    shapes += [(columns, keys, values), (columns, keys), (chunks, keys), (keys,)]
+    return LayerBackwardWork(scan, gates, *(np.empty(shape, dtype) for shape in shapes))
+
+
+def _gates_work(x: LayerInputs, scan: Any, rows: int) -> LayerWork:
+    keys, columns, dtype = x.u.shape[3], columns_of(x), x.u.dtype
+    shapes: list[tuple[int, ...]] = [(rows, keys), (keys, rows), (columns, keys), (columns, rows)]
+    shapes += [(rows,)] * 3 + [(keys,)]
+    return LayerWork(scan, *(np.empty(shape, dtype) for shape in shapes))
