@@ -68,9 +68,7 @@ def run_pass(
     """y (B, T, H, V) of prepared inputs."""
     carry = None if segments.restart[:, 0].all() else before.online
     pool = Pool(before.contexts, before.keys)
-    setting = Setting(
-        machine.backend, machine.rule, machine.readout, inputs, carry, segments, pool
-    )
+    setting = Setting(machine.backend, machine.rule, machine.readout, inputs, carry, segments, pool)
     cached, fused = expand(before.stored, before.online.dtype.name), machine.fused
     cache = Cache(cached, before.contexts, before.ledger)
     form = "composed" if fused is None else "fused"

@@ -130,7 +130,7 @@ class NumbaBackend(ReferenceBackend):
     def fused(self, rule: Recurrence, router: Router) -> Fused | None:
         """Scan, gates and reads chunk by chunk, for matrix rules whose reads are not divided."""
         plain = rule.kind in RULES and not getattr(rule, "normalize", False)
-        if not plain or router.top_k is not None:
+        if not plain or router.seed is not None:
             return None
         return _fused.FusedLayer(router, self.threads)
 

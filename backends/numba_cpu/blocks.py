@@ -58,6 +58,20 @@ def store_scalars(block: Any, target: Any, place: Any) -> None:
 
 
 @device
+def fill(vector: Any, value: Any) -> None:
+    """`vector = value`. A slice assigned to takes ten times as long."""
+    for i in range(vector.shape[0]):
+        vector[i] = value
+
+
+@device
+def copy_vector(source: Any, target: Any) -> None:
+    """`target = source`."""
+    for i in range(source.shape[0]):
+        target[i] = source[i]
+
+
+@device
 def clear(block: Any) -> None:
     """`block = 0`."""
     for i in range(block.shape[0]):

@@ -10,7 +10,7 @@ With n tokens, incoming state S (K, V), decay factors D, since, until (see `deca
 
 from typing import Any, NamedTuple
 
-from mcore.backends.numba_cpu.blocks import add_weighted, scale, scale_rows
+from mcore.backends.numba_cpu.blocks import add_weighted, fill, scale, scale_rows
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.gemm import (
     FULL,
@@ -112,7 +112,7 @@ def chunk_backward(chunk: Any, start: Any, dy: Any, d_state: Any, scratch: Any, 
     _write_backward(chunk, d_state, scratch, out)
     whole = dy[0, 0] * 0
     if fresh:
-        out.used.since[:] = 0
+        fill(out.used.since, 0)
     else:
         for i in range(state.shape[0]):
             for j in range(state.shape[1]):

@@ -9,7 +9,7 @@ after which the chunk is additive with values X (the chunkwise form of Yang et a
 
 from typing import Any
 
-from mcore.backends.numba_cpu.blocks import add_weighted, row_dot, scale_rows
+from mcore.backends.numba_cpu.blocks import add_weighted, copy, row_dot, scale_rows
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.chunk import decayed_pairs
 from mcore.backends.numba_cpu.gemm import FULL, LOWER, LOWER_OUT, LOWER_TRANSPOSED, gemm
@@ -26,12 +26,15 @@ def _couple(chunk: Any, scratch: Any) -> None:
 
 
 @device
-def correct(chunk: Any, state: Any, scratch: Any, errors: Any) -> None:
+def correct(chunk: Any, state: Any, fresh: bool, scratch: Any, errors: Any) -> None:
     """Replace v, in place, by the corrections X; `errors` (n, V) receives N."""
-    gemm(chunk.k, state, errors, chunk.decay.since, 0, FULL)
-    for t in range(errors.shape[0]):
-        for j in range(errors.shape[1]):
-            errors[t, j] = chunk.v[t, j] - errors[t, j]
+    if fresh:
+        copy(chunk.v, errors)
+    else:
+        gemm(chunk.k, state, errors, chunk.decay.since, 0, FULL)
+        for t in range(errors.shape[0]):
+            for j in range(errors.shape[1]):
+                errors[t, j] = chunk.v[t, j] - errors[t, j]
     scale_rows(errors, chunk.beta, chunk.v)
     _couple(chunk, scratch)
     solve_lower(scratch.pairs, chunk.v)

@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from mcore.backends.numba_cpu.blocks import add, clear, copy, load_rows, store_rows
+from mcore.backends.numba_cpu.blocks import (
+    add,
+    clear,
+    copy,
+    copy_vector,
+    load_rows,
+    store_rows,
+)
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.chunk import chunk_write
 from mcore.backends.numba_cpu.delta import correct
@@ -24,10 +31,10 @@ def layer_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) ->
     given = (`LayerOutputs`, dy, d_states, d_contexts), the last two of the segments' ends, or with
     no elements.
     """
-    ends, heads, cached = given[0], x.u.shape[2], x.stock.states.shape[1]
+    ends, heads = given[0], x.u.shape[2]
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
-        _load_contexts(x, ends.contexts, (b, h), work.gates.contexts)
+        load_contexts(x, ends.contexts, (b, h), work.gates.contexts)
         clear(work.d_contexts)
         for column in range(work.d_states.shape[0]):
             clear(work.d_states[column])
@@ -35,21 +42,30 @@ def layer_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) ->
         for s in range(x.first.shape[1] - 1, -1, -1):
             if x.scan.bounds[b, s] < x.scan.bounds[b, s + 1]:
                 _segment_backward(x, (b, h, s), work, given, out)
-        if x.scan.carry.size:
-            copy(work.scan.d_state, out.scan.carry[b, h])
-        if not x.detach:
-            copy(work.d_contexts[:cached], out.stock.contexts[b, :, h])
-            for column in range(cached):
-                copy(work.d_states[column], out.stock.states[b, column, h])
+        stock_gradients(x, (b, h), work, out)
 
 
 @device
-def _load_contexts(x: Any, ends: Any, place: Any, contexts: Any) -> None:
+def stock_gradients(x: Any, place: Any, work: Any, out: Any) -> None:
+    """Gradients of what came in with the state; place = (b, h)."""
+    b, h = place
+    if x.scan.carry.size:
+        copy(work.scan.d_state, out.scan.carry[b, h])
+    if not x.detach:
+        cached = x.stock.states.shape[1]
+        copy(work.d_contexts[:cached], out.stock.contexts[b, :, h])
+        for column in range(cached):
+            copy(work.d_states[column], out.stock.states[b, column, h])
+
+
+@device
+def load_contexts(x: Any, ends: Any, place: Any, contexts: Any) -> None:
+    """All contexts of a row and head, those of the state first; place = (b, h)."""
     b, h = place
     cached = x.stock.contexts.shape[1]
     copy(x.stock.contexts[b, :, h], contexts)
     for column in range(cached, contexts.shape[0]):
-        contexts[column] = ends[b, column - cached, h]
+        copy_vector(ends[b, column - cached, h], contexts[column])
 
 
 @device
@@ -60,12 +76,12 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
     first, last, rows = x.scan.bounds[b, s], x.scan.bounds[b, s + 1], work.du.shape[0]
     scan = work.scan
     fresh = segment_start(x.scan, ends.states, place, scan.states[0])
-    count = _replay(x, place, work)
-    _end_gradients(x, place, count + last - first, work, given)
+    count = replay(x, place, fresh, work)
+    end_gradients(x, place, count + last - first, work, given)
     for i in range((last - first - 1) // rows, -1, -1):
         begin = first + i * rows
         tokens = (b, h, begin, min(rows, last - begin))
-        load_chunk(x.scan, tokens, scan.chunk, scan.scratch)
+        reload(x, tokens, (i, begin + rows >= last), scan)
         load_rows(dy, tokens, scan.dy)
         regate(x, (s, tokens), ends, work)
         read_backward(x, place, ends.states, work)
@@ -76,11 +92,23 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
     if fresh:
         clear(scan.d_state)
     if s == 0:
-        out.stock.keys[b, h] = work.d_sums
+        copy_vector(work.d_sums, out.stock.keys[b, h])
 
 
 @device
-def _replay(x: Any, place: Any, work: Any) -> int:
+def reload(x: Any, tokens: Any, chunk: Any, scan: Any) -> None:
+    """Chunk i of a segment as it was written; a delta rule's replay ended with the last one."""
+    i, last = chunk
+    corrects = x.scan.beta.size > 0
+    if corrects and last:
+        return
+    load_chunk(x.scan, tokens, scan.chunk, scan.scratch)
+    if corrects:
+        copy(scan.written[i], scan.chunk.v)
+
+
+@device
+def replay(x: Any, place: Any, fresh: bool, work: Any) -> int:
     """Fill `states`, `written`, `errors` and `pools`; returns the tokens before the segment."""
     b, h, s = place
     first, last, rows = x.scan.bounds[b, s], x.scan.bounds[b, s + 1], work.du.shape[0]
@@ -88,13 +116,14 @@ def _replay(x: Any, place: Any, work: Any) -> int:
     count = start_pool(x, place, sums)
     for begin in range(first, last, rows):
         i = (begin - first) // rows
-        work.pools[i] = sums
+        copy_vector(sums, work.pools[i])
         if begin + rows >= last and not corrects:
             break
         load_chunk(x.scan, (b, h, begin, min(rows, last - begin)), scan.chunk, scan.scratch)
         pool_keys(scan.chunk.k, min(rows, last - begin), sums)
         if corrects:
-            correct(scan.chunk, scan.states[i], scan.scratch, scan.errors[i])
+            first_of_all = fresh and i == 0
+            correct(scan.chunk, scan.states[i], first_of_all, scan.scratch, scan.errors[i])
             copy(scan.chunk.v, scan.written[i])
         if begin + rows < last:
             copy(scan.states[i], scan.states[i + 1])
@@ -103,7 +132,7 @@ def _replay(x: Any, place: Any, work: Any) -> int:
 
 
 @device
-def _end_gradients(x: Any, place: Any, count: int, work: Any, given: Any) -> None:
+def end_gradients(x: Any, place: Any, count: int, work: Any, given: Any) -> None:
     """Gradients of the memory and of the key sum at the end of a segment of `count` tokens."""
     b, h, s = place
     _, _, d_states, d_contexts = given
@@ -118,5 +147,3 @@ def _end_gradients(x: Any, place: Any, count: int, work: Any, given: Any) -> Non
         if read:
             total += work.d_contexts[column, j]
         work.d_sums[j] = total / divisor(x, count)
-
-

@@ -9,7 +9,7 @@ The online memory's gate needs no answers: g dg is the sum of the chunk's decaye
 
 from typing import Any
 
-from mcore.backends.numba_cpu.blocks import add, clear, copy, load_rows, load_scalars, scale_rows
+from mcore.backends.numba_cpu.blocks import add, clear, load_rows, load_scalars, scale_rows
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.chunk import chunk_backward
 from mcore.backends.numba_cpu.delta import correct_backward
@@ -21,6 +21,7 @@ from mcore.backends.numba_cpu.fused_gates import (
 )
 from mcore.backends.numba_cpu.fused_pool import pool_backward
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
+from mcore.backends.numba_cpu.weigh import weigh
 
 
 @device
@@ -43,33 +44,26 @@ def regate(x: Any, place: Any, ends: Any, work: Any) -> None:
 def read_backward(x: Any, place: Any, states: Any, work: Any) -> None:
     """Through the cached reads: dQ^T in `dq_t`, gradients of gates and checkpoints."""
     b, h, s = place
-    cached = x.stock.states.shape[1]
+    first, last, cached = x.first[b, s], x.last[b, s], x.stock.states.shape[1]
+    arrays = (work.dy_t, work.q_t, work.dq_t, work.weighted)
     transpose(work.scan.chunk.q, work.q_t)
     transpose(work.scan.dy, work.dy_t)
     clear(work.dq_t)
-    for column in range(x.first[b, s], min(x.last[b, s], cached)):
-        _checkpoint_backward(x.stock.states[b, column, h], column, work)
-    for column in range(max(x.first[b, s], cached), x.last[b, s]):
-        _checkpoint_backward(states[b, column - cached, h], column, work)
+    clear(work.d_weights[first:last])
+    gates = (work.gates.weights, work.d_weights)
+    for column in range(first, min(last, cached)):
+        state, d_state = x.stock.states[b, column, h], work.d_states[column]
+        _checkpoint_backward((state, d_state), column, gates, arrays, work.scan.dy)
+    for column in range(max(first, cached), last):
+        state, d_state = states[b, column - cached, h], work.d_states[column]
+        _checkpoint_backward((state, d_state), column, gates, arrays, work.scan.dy)
 
 
 @device
-def _checkpoint_backward(state: Any, column: int, work: Any) -> None:
-    gemm(state, work.dy_t, work.products, 1.0, 0, FULL)
-    _weigh(work.gates.weights[column], work.d_weights[column], work)
-    gemm(work.weighted, work.scan.dy, work.d_states[column], 1.0, 1, FULL)
-
-
-@device
-def _weigh(weights: Any, d_weights: Any, work: Any) -> None:
-    """From X in `products`: `dw = <q, X>`, `dQ^T += w . X`, and w . Q^T in `weighted`."""
-    products, q_t, dq_t, weighted = work.products, work.q_t, work.dq_t, work.weighted
-    d_weights[:] = 0
-    for k in range(q_t.shape[0]):
-        for t in range(q_t.shape[1]):
-            d_weights[t] += q_t[k, t] * products[k, t]
-            dq_t[k, t] += weights[t] * products[k, t]
-            weighted[k, t] = weights[t] * q_t[k, t]
+def _checkpoint_backward(memory: Any, column: int, gates: Any, arrays: Any, dy: Any) -> None:
+    (state, d_state), (dy_t, q_t, dq_t, weighted) = memory, arrays
+    weigh(state, dy_t, q_t, dq_t, weighted, gates[0][column], gates[1][column])
+    gemm(weighted, dy, d_state, 1.0, 1, FULL)
 
 
 @device
@@ -79,8 +73,6 @@ def online_backward(x: Any, i: int, fresh: bool, work: Any) -> Any:
     Returns the gradient of the decay of the whole chunk, times that decay.
     """
     scan, share = work.scan, work.gates.share
-    if x.scan.beta.size:
-        copy(scan.written[i], scan.chunk.v)
     scale_rows(scan.dy, share, work.d_reads)
     start = (scan.states[i], fresh)
     whole = chunk_backward(scan.chunk, start, work.d_reads, scan.d_state, scan.scratch, scan.out)
@@ -102,7 +94,9 @@ def gates_backward(x: Any, place: Any, chunk: Any, work: Any) -> None:
     gates, out = work.gates, work.scan.out
     first, last = x.first[b, s], x.last[b, s]
     d_logits = work.d_weights[first:last]
-    softmax_backward((gates.weights[first:last], gates.share), (d_logits, work.used), x.outside, work.means)
+    softmax_backward(
+        (gates.weights[first:last], gates.share), (d_logits, work.used), x.outside, work.means
+    )
     scale = 1 / (x.u.dtype.type(x.u.shape[3])) ** 0.5
     gemm(d_logits.T, gates.contexts[first:last], work.du, scale, 0, FULL)
     gemm(d_logits, gates.u, work.d_contexts[first:last], scale, 1, FULL)

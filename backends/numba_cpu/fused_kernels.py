@@ -8,7 +8,14 @@ which a backward makes the same gates again.
 
 from typing import Any
 
-from mcore.backends.numba_cpu.blocks import copy, load_rows, scale_rows, store_rows, store_scalars
+from mcore.backends.numba_cpu.blocks import (
+    copy,
+    copy_vector,
+    load_rows,
+    scale_rows,
+    store_rows,
+    store_scalars,
+)
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.chunk import chunk_answers, chunk_write
 from mcore.backends.numba_cpu.delta import correct
@@ -32,33 +39,48 @@ def layer_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
 
 @device
 def _segment(x: Any, place: Any, work: Any, out: Any) -> None:
-    """The tokens of segment `place` = (b, h, s); leaves its end in `out`."""
+    """The tokens of segment `place` = (b, h, s)."""
     b, h, s = place
     first, last, rows = x.scan.bounds[b, s], x.scan.bounds[b, s + 1], work.u.shape[0]
-    state = work.scan.state
-    fresh = segment_start(x.scan, out.states, place, state)
-    count = start_pool(x, place, work.sums)
+    fresh, count = open_segment(x, place, work, out)
     for begin in range(first, last, rows):
         tokens = (b, h, begin, min(rows, last - begin))
-        _answer(x, tokens, fresh and begin == first, work)
-        _route(x, (b, h, s), (tokens, count + begin - first), work, out)
+        answer_chunk(x, tokens, fresh and begin == first, work)
+        _route(x, place, (tokens, count + begin - first), work, out)
         _read(x, place, work, out)
         store_rows(work.scan.y, out.y, tokens)
-    copy(state, out.states[b, s, h])
-    for j in range(work.sums.shape[0]):
-        out.contexts[b, s, h, j] = work.sums[j] / divisor(x, count + last - first)
-    column = x.stock.states.shape[1] + s
-    if column < work.contexts.shape[0]:
-        work.contexts[column] = out.contexts[b, s, h]
+    settle_segment(x, place, count + last - first, work, out)
 
 
 @device
-def _answer(x: Any, tokens: Any, fresh: bool, work: Any) -> None:
+def open_segment(x: Any, place: Any, work: Any, out: Any) -> Any:
+    """The memory and key sum with which segment `place` = (b, h, s) begins.
+
+    Returns whether the memory is zero, and the tokens that the segment has seen before.
+    """
+    fresh = segment_start(x.scan, out.states, place, work.scan.state)
+    return fresh, start_pool(x, place, work.sums)
+
+
+@device
+def settle_segment(x: Any, place: Any, count: int, work: Any, out: Any) -> None:
+    """Leave the end of a segment of `count` tokens in `out`, and where later ones find it."""
+    b, h, s = place
+    copy(work.scan.state, out.states[b, s, h])
+    for j in range(work.sums.shape[0]):
+        out.contexts[b, s, h, j] = work.sums[j] / divisor(x, count)
+    column = x.stock.states.shape[1] + s
+    if column < work.contexts.shape[0]:
+        copy_vector(out.contexts[b, s, h], work.contexts[column])
+
+
+@device
+def answer_chunk(x: Any, tokens: Any, fresh: bool, work: Any) -> None:
     """The online memory's answers in `work.scan.y`; the memory goes to the end of the chunk."""
     chunk, scratch, y, errors, state = work.scan
     load_chunk(x.scan, tokens, chunk, scratch)
     if x.scan.beta.size:
-        correct(chunk, state, scratch, errors)
+        correct(chunk, state, fresh, scratch, errors)
     chunk_answers(chunk, state, fresh, scratch, y)
     chunk_write(chunk, state, scratch)
 

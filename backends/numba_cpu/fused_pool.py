@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mcore.backends.numba_cpu.blocks import fill
 from mcore.backends.numba_cpu.caching import device
 
 
@@ -31,7 +32,7 @@ def pool_logits(x: Any, tokens: Any, count: int, sums: Any, online: Any) -> None
     """Online logits of a chunk; tokens = (n, k, u), `count` and `sums` before the first of them."""
     n, k, u = tokens
     scale = 1 / np.sqrt(u.dtype.type(u.shape[1]))
-    online[:] = 0
+    fill(online, 0)
     for t in range(n):
         logit = scale * 0
         for j in range(sums.shape[0]):

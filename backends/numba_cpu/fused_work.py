@@ -40,7 +40,7 @@ class LayerBackwardWork(NamedTuple):
         d_weights: (C, n) gradients of gates, then of logits.
         used: (n,) share times its gradient, then gradients of the online logits.
         means: (n,) scratch.
-        q_t, dq_t, weighted, products: (K, n) queries, their gradients, scratch.
+        q_t, dq_t, weighted: (K, n) queries, their gradients, scratch.
         d_reads: (n, V) share times dy.
         dy_t: (V, n).
         du: (n, K).
@@ -57,7 +57,6 @@ class LayerBackwardWork(NamedTuple):
     q_t: Any
     dq_t: Any
     weighted: Any
-    products: Any
     d_reads: Any
     dy_t: Any
     du: Any
@@ -81,7 +80,7 @@ def layer_backward_work(x: LayerInputs) -> LayerBackwardWork:
     columns, keys = gates.contexts.shape
     chunks, dtype = scan.states.shape[0], x.u.dtype
     shapes: list[tuple[int, ...]] = [(columns, rows), (rows,), (rows,)]
-    shapes += [(keys, rows)] * 4 + [(rows, values), (values, rows), (rows, keys)]
+    shapes += [(keys, rows)] * 3 + [(rows, values), (values, rows), (rows, keys)]
     shapes += [(columns, keys, values), (columns, keys), (chunks, keys), (keys,)]
     return LayerBackwardWork(scan, gates, *(np.empty(shape, dtype) for shape in shapes))
 

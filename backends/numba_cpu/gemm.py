@@ -37,9 +37,7 @@ __all__ = ["FULL", "LOWER", "LOWER_OUT", "LOWER_TRANSPOSED", "gemm", "transpose"
 _BLOCK = 8
 
 
-def _describe(
-    context: Any, builder: Any, kind: Any, value: Any
-) -> tuple[Any, list[Any], list[Any]]:
+def describe(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, list[Any], list[Any]]:
     """Data pointer, shape, and strides in elements of an array."""
     array = context.make_array(kind)(context, builder, value)
     size = INDEX(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
@@ -48,7 +46,12 @@ def _describe(
     return array.data, shape, [builder.sdiv(stride, size) for stride in strides]
 
 
-def _check(*arrays: Any) -> None:
+def check_types(*arrays: Any) -> None:
+    """Refuse arrays of different element types.
+
+    Raises:
+        TypingError: they differ.
+    """
     if len({array.dtype for array in arrays}) > 1:
         raise TypingError(f"element types differ: {arrays}")
 
@@ -57,16 +60,16 @@ def _check(*arrays: Any) -> None:
 def _emitted_gemm(
     typing: Any, a: Any, b: Any, c: Any, w: Any, add: Any, mode: Any
 ) -> tuple[Any, Any]:
-    _check(a, b, c, *([w] if isinstance(w, types.Array) else []))
+    check_types(a, b, c, *([w] if isinstance(w, types.Array) else []))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds = signature.args
-        a_at, (rows, depth), a_steps = _describe(context, builder, kinds[0], args[0])
-        b_at, (_, columns), (b_row, _) = _describe(context, builder, kinds[1], args[1])
-        c_at, _, (c_row, _) = _describe(context, builder, kinds[2], args[2])
+        a_at, (rows, depth), a_steps = describe(context, builder, kinds[0], args[0])
+        b_at, (_, columns), (b_row, _) = describe(context, builder, kinds[1], args[1])
+        c_at, _, (c_row, _) = describe(context, builder, kinds[2], args[2])
         element = context.get_data_type(kinds[2].dtype)
         if isinstance(kinds[3], types.Array):
-            w_at, _, (w_row,) = _describe(context, builder, kinds[3], args[3])
+            w_at, _, (w_row,) = describe(context, builder, kinds[3], args[3])
         else:
             scale = context.cast(builder, args[3], kinds[3], kinds[2].dtype)
             w_at, w_row = cgutils.alloca_once_value(builder, scale), INDEX(0)
@@ -85,11 +88,11 @@ def _emitted_gemm(
 @intrinsic
 def _transpose_block(typing: Any, a: Any, b: Any, i: Any, j: Any) -> tuple[Any, Any]:
     """B[j:j+8, i:i+8] = A[i:i+8, j:j+8]^T."""
-    _check(a, b)
+    check_types(a, b)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a_at, _, (a_row, _) = _describe(context, builder, signature.args[0], args[0])
-        b_at, _, (b_row, _) = _describe(context, builder, signature.args[1], args[1])
+        a_at, _, (a_row, _) = describe(context, builder, signature.args[0], args[0])
+        b_at, _, (b_row, _) = describe(context, builder, signature.args[1], args[1])
         _, _, i, j = args
         source = builder.gep(a_at, [builder.add(builder.mul(i, a_row), j)])
         target = builder.gep(b_at, [builder.add(builder.mul(j, b_row), i)])

@@ -44,13 +44,19 @@ class Strided:
 
 @dataclass(frozen=True)
 class Product:
-    """The operands of `C (+)= diag(w) A B`, or of the part of it that one tile computes."""
+    """The operands of `A B`, or of the part of it that one tile computes."""
 
     a: Strided
     b: Strided
+    depth: Any
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a product goes: `C (+)= diag(w) A B`."""
+
     c: Strided
     w: Strided
-    depth: Any
     add: Any
 
 
@@ -76,22 +82,18 @@ def emit_gemm(module: Any, element: Any, tiling: Tiling) -> Any:
 def _emit_panels(builder: Any, args: Any, vectors: Vectors, tiling: Tiling) -> None:
     a, a_row, a_col, rows, depth, b, b_row, columns, c, c_row, w, w_row, add, mode = args
     one = INDEX(1)
-    whole = Product(
-        Strided(a, a_row, a_col),
-        Strided(b, b_row, one),
-        Strided(c, c_row, one),
-        Strided(w, w_row, one),
-        depth,
-        add,
-    )
+    whole = Product(Strided(a, a_row, a_col), Strided(b, b_row, one), depth)
+    target = Target(Strided(c, c_row, one), Strided(w, w_row, one), add)
     wide = INDEX(tiling.lanes * tiling.vectors)
     narrow = INDEX(tiling.lanes)
     full = builder.mul(builder.udiv(columns, wide), wide)
     with cgutils.for_range_slice(builder, INDEX(0), full, wide, inc=True) as (j, _):
-        _emit_rows(builder, whole, rows, j, mode, Tile(vectors, tiling.vectors, None), tiling.rows)
+        tile = Tile(vectors, tiling.vectors, None)
+        _emit_rows(builder, (whole, target), (rows, j, mode), tile, tiling.rows)
     with cgutils.for_range_slice(builder, full, columns, narrow, inc=True) as (j, _):
         mask = vectors.first(builder.sub(columns, j))
-        _emit_rows(builder, whole, rows, j, mode, Tile(vectors, 1, mask), tiling.rows)
+        tile = Tile(vectors, 1, mask)
+        _emit_rows(builder, (whole, target), (rows, j, mode), tile, tiling.rows)
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,13 @@ class Tile:
 
 
 def _emit_rows(
-    builder: Any, whole: Product, rows: Any, j: Any, mode: Any, tile: Tile, heights: tuple[int, ...]
+    builder: Any, operands: Any, place: Any, tile: Tile, heights: tuple[int, ...]
 ) -> None:
-    """All tiles of one panel of columns, tall ones first."""
+    """All tiles of one panel of columns, tall ones first.
+
+    operands = (product, target); place = (rows, first column, mode).
+    """
+    (whole, target), (rows, j, mode) = operands, place
     tallest = INDEX(heights[0])
     above = builder.mul(builder.udiv(j, tallest), tallest)
     lower_out = builder.icmp_signed("==", mode, INDEX(LOWER_OUT))
@@ -121,13 +127,15 @@ def _emit_rows(
         end = builder.add(start, builder.mul(builder.sdiv(left, step), step))
         end = builder.select(empty, start, end)
         with cgutils.for_range_slice(builder, start, end, step, inc=True) as (i, _):
-            part = _cut(builder, whole, i, j, mode, height)
-            _emit_tile(builder, part, tile, height)
+            part = _cut(builder, whole, (i, j, mode), height)
+            c, w = target.c.at(builder, i, j), target.w.at(builder, i, INDEX(0))
+            _emit_tile(builder, part, Target(c, w, target.add), tile, height)
         start = end
 
 
-def _cut(builder: Any, whole: Product, i: Any, j: Any, mode: Any, height: int) -> Product:
-    """The operands of the tile at (i, j); triangular modes leave out what is known to be zero."""
+def _cut(builder: Any, whole: Product, place: Any, height: int) -> Product:
+    """The operands of the tile at `place` = (i, j, mode); triangular modes leave out known zeros."""
+    i, j, mode = place
     below = builder.add(i, INDEX(height))
     shorter = builder.select(builder.icmp_signed("<", below, whole.depth), below, whole.depth)
     end = builder.select(builder.icmp_signed("==", mode, INDEX(LOWER)), shorter, whole.depth)
@@ -136,23 +144,23 @@ def _cut(builder: Any, whole: Product, i: Any, j: Any, mode: Any, height: int) -
     return Product(
         whole.a.at(builder, i, begin),
         whole.b.at(builder, begin, j),
-        whole.c.at(builder, i, j),
-        whole.w.at(builder, i, INDEX(0)),
         builder.sub(end, begin),
-        whole.add,
     )
 
 
-def _emit_tile(builder: Any, part: Product, tile: Tile, height: int) -> None:
-    sums = _emit_depth_loop(builder, part, tile, height)
-    with builder.if_else(builder.icmp_signed("!=", part.add, INDEX(0))) as (added, fresh):
+def _emit_tile(builder: Any, part: Product, target: Target, tile: Tile, height: int) -> None:
+    # The sums take long enough for C to arrive from a far cache.
+    for i in range(height):
+        tile.vectors.prefetch(target.c.at(builder, INDEX(i), INDEX(0)).pointer)
+    sums = depth_loop(builder, part, tile, height)
+    with builder.if_else(builder.icmp_signed("!=", target.add, INDEX(0))) as (added, fresh):
         with added:
-            _emit_store(builder, part, tile, sums, tile.vectors.fma)
+            _emit_store(builder, target, tile, sums, tile.vectors.fma)
         with fresh:
-            _emit_store(builder, part, tile, sums, lambda w, x, _: builder.fmul(w, x))
+            _emit_store(builder, target, tile, sums, lambda w, x, _: builder.fmul(w, x))
 
 
-def _emit_depth_loop(builder: Any, part: Product, tile: Tile, height: int) -> list[list[Any]]:
+def depth_loop(builder: Any, part: Product, tile: Tile, height: int) -> list[list[Any]]:
     """Rows of the register tile `sum_k a[i, k] b[k, :]`, one fused multiply-add per vector."""
     vectors = tile.vectors
     rows = [part.a.at(builder, INDEX(i), INDEX(0)).pointer for i in range(height)]
@@ -188,12 +196,12 @@ def _phi(builder: Any, kind: Any, start: Any, entry: Any) -> Any:
 
 
 def _emit_store(
-    builder: Any, part: Product, tile: Tile, sums: list[list[Any]], combine: Callable[..., Any]
+    builder: Any, target: Target, tile: Tile, sums: list[list[Any]], combine: Callable[..., Any]
 ) -> None:
     """`C = combine(w, sum, C)`; C is not loaded by a `combine` that ignores it."""
     for i, totals in enumerate(sums):
-        w = tile.vectors.splat(builder.load(part.w.at(builder, INDEX(i), INDEX(0)).pointer))
-        row = part.c.at(builder, INDEX(i), INDEX(0)).pointer
+        w = tile.vectors.splat(builder.load(target.w.at(builder, INDEX(i), INDEX(0)).pointer))
+        row = target.c.at(builder, INDEX(i), INDEX(0)).pointer
         for j, total in zip(tile.offsets(), totals, strict=True):
             pointer = builder.gep(row, [j])
             old = tile.vectors.load(pointer, tile.mask)

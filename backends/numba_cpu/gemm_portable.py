@@ -47,6 +47,19 @@ def gemm(a: Any, b: Any, c: Any, w: Any, add: int, mode: int) -> None:
 
 
 @device
+def weigh(a: Any, b: Any, q: Any, d: Any, weighted: Any, w: Any, s: Any) -> None:
+    """`X = A B; s_t += sum_k Q_kt X_kt; D += w . X; W = w . Q`: see `weigh`."""
+    for k in range(a.shape[0]):
+        for t in range(b.shape[1]):
+            total = a[k, 0] * b[0, t]
+            for j in range(1, a.shape[1]):
+                total += a[k, j] * b[j, t]
+            s[t] += q[k, t] * total
+            d[k, t] += w[t] * total
+            weighted[k, t] = w[t] * q[k, t]
+
+
+@device
 def transpose(a: Any, b: Any) -> None:
     """`B = A^T`."""
     for i in range(a.shape[0]):

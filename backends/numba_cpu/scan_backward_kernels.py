@@ -30,7 +30,7 @@ def scan_backward_kernel(span: Any, x: Any, work: Any, given: Any, gradients: An
             if first < last:
                 add(d_checkpoints[b, s, h], work.d_state)
                 fresh = segment_start(x, checkpoints, (b, h, s), work.states[0])
-                _replay(x, (b, h, first, last), work)
+                _replay(x, (b, h, first, last), fresh, work)
                 _segment_backward(x, (b, h, first, last), (fresh, d_reads), work, gradients)
                 if fresh:
                     clear(work.d_state)
@@ -39,7 +39,7 @@ def scan_backward_kernel(span: Any, x: Any, work: Any, given: Any, gradients: An
 
 
 @device
-def _replay(x: Any, segment: Any, work: Any) -> None:
+def _replay(x: Any, segment: Any, fresh: bool, work: Any) -> None:
     """Fill `states`, `written` and `errors`, beginning with the state in `states[0]`."""
     b, h, first, last = segment
     chunk, scratch, rows = work.chunk, work.scratch, work.dy.shape[0]
@@ -50,7 +50,7 @@ def _replay(x: Any, segment: Any, work: Any) -> None:
             return
         load_chunk(x, (b, h, begin, min(rows, last - begin)), chunk, scratch)
         if corrects:
-            correct(chunk, work.states[i], scratch, work.errors[i])
+            correct(chunk, work.states[i], fresh and i == 0, scratch, work.errors[i])
             copy(chunk.v, work.written[i])
         if begin + rows < last:
             copy(work.states[i], work.states[i + 1])

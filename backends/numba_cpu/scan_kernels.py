@@ -33,7 +33,7 @@ def _scan_segment(x: Any, segment: Any, fresh: bool, work: Any, reads: Any) -> N
         place = (b, h, begin, min(rows, last - begin))
         load_chunk(x, place, chunk, scratch)
         if x.beta.size:
-            correct(chunk, state, scratch, errors)
+            correct(chunk, state, fresh and begin == first, scratch, errors)
         chunk_answers(chunk, state, fresh and begin == first, scratch, y)
         chunk_write(chunk, state, scratch)
         store_rows(y, reads, place)

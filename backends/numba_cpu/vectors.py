@@ -73,3 +73,11 @@ class Vectors:
         """Lanes `picks` of the concatenation of `a` and `b`."""
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), list(picks))
         return self.builder.shuffle_vector(a, b, mask)
+
+    def prefetch(self, pointer: Any) -> None:
+        """Ask for the line at `pointer`, which will be written to."""
+        number = ir.IntType(32)
+        kinds = [ir.IntType(8).as_pointer(), number, number, number]
+        ask = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), kinds)
+        place = self.builder.bitcast(pointer, kinds[0])
+        self.builder.call(ask, [place, number(1), number(3), number(1)])
