@@ -88,7 +88,7 @@ def answer_chunk(x: Any, tokens: Any, fresh: bool, work: Any) -> None:
 @device
 def _route(x: Any, place: Any, tokens: Any, work: Any, out: Any) -> None:
     """Gates of a chunk; tokens = (its place, the tokens of its segment before it)."""
-    b, h, s = place
+    b, _, s = place
     where, count = tokens
     load_rows(x.u, where, work.u)
     transpose(work.u, work.u_t)

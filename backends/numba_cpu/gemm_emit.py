@@ -134,7 +134,7 @@ def _emit_rows(
 
 
 def _cut(builder: Any, whole: Product, place: Any, height: int) -> Product:
-    """The operands of the tile at `place` = (i, j, mode); triangular modes leave out known zeros."""
+    """The operands of the tile at `place` = (i, j, mode), less what the mode says is zero."""
     i, j, mode = place
     below = builder.add(i, INDEX(height))
     shorter = builder.select(builder.icmp_signed("<", below, whole.depth), below, whole.depth)

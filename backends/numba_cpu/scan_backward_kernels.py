@@ -79,7 +79,7 @@ def _segment_backward(x: Any, segment: Any, given: Any, work: Any, gradients: An
 
 @device
 def store_chunk(out: Any, whole: Any, gradients: Any, place: Any) -> None:
-    """Put a chunk's gradients into those of the scan; `whole` is of the decay of the whole chunk."""
+    """Put a chunk's gradients into those of the scan; `whole` is that of the chunk's decay."""
     store_rows(out.q, gradients.q, place)
     store_rows(out.k, gradients.k, place)
     store_rows(out.v, gradients.v, place)

@@ -1,6 +1,6 @@
 """A layer whose tokens read their best checkpoints only, backwards: readers first, then chunks.
 
-Each checkpoint's gradient is complete after one visit: no sum over segments.
+For the readers of one checkpoint,
 
     X = dY S^T        dw = <q, X>        dQ += w . X        dS = (w . Q)^T dY
 """
@@ -19,7 +19,7 @@ from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.scan_work import segment_start
 from mcore.backends.numba_cpu.sparse_chunk_backward import sparse_chunk_backward
 from mcore.backends.numba_cpu.sparse_kernels import gather, scatter
-from mcore.backends.numba_cpu.sparse_select import bucket
+from mcore.backends.numba_cpu.sparse_select import bucket, group_begin
 
 
 @kernel
@@ -29,23 +29,34 @@ def sparse_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) -
     given = (`SparseOutputs`, dy, d_states, d_contexts), the last two of the segments' ends, or with
     no elements.
     """
-    ends, heads, layer, choice = given[0], x.u.shape[2], work.layer, work.choice
+    heads, layer = x.u.shape[2], work.layer
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
-        load_contexts(x, ends.contexts, (b, h), layer.gates.contexts)
+        load_contexts(x, given[0].contexts, (b, h), layer.gates.contexts)
         clear(layer.d_contexts)
         clear(layer.scan.d_state)
-        for t in range(x.u.shape[1]):
-            for j in range(x.u.shape[3]):
-                out.scan.q[b, t, h, j] = 0
-        bucket(ends.columns, (b, h), choice.offsets, choice.entries)
         for column in range(layer.d_states.shape[0]):
             clear(layer.d_states[column])
-            _readers_backward(x, (b, h, column), work, given, out)
-        for s in range(x.first.shape[1] - 1, -1, -1):
-            if x.scan.bounds[b, s] < x.scan.bounds[b, s + 1]:
-                _segment_backward(x, (b, h, s), work, given, out)
+        end = x.first.shape[1]
+        while end > 0:
+            first = group_begin(x, b, end)
+            _group_backward(x, (b, h, first, end), work, given, out)
+            end = first
         stock_gradients(x, (b, h), layer, out)
+
+
+@device
+def _group_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None:
+    """The readers in segments `place` = (b, h, first, end), then the segments from the last."""
+    b, h, first, end = place
+    tokens = (b, h, x.scan.bounds[b, first], x.scan.bounds[b, end])
+    clear(out.scan.q[b, tokens[2] : tokens[3], h])
+    bucket(given[0].columns, tokens, work.choice.offsets, work.choice.entries)
+    for column in range(work.layer.d_states.shape[0]):
+        _readers_backward(x, (b, h, column), work, given, out)
+    for s in range(end - 1, first - 1, -1):
+        if x.scan.bounds[b, s] < x.scan.bounds[b, s + 1]:
+            _segment_backward(x, (b, h, s), work, given, out)
 
 
 @device

@@ -1,4 +1,4 @@
-"""A whole layer whose tokens read their best checkpoints only, in two passes over a row and head.
+"""A whole layer whose tokens read their best checkpoints only: two passes over groups of segments.
 
 First the online memory, gates and choices, chunk after chunk; then each checkpoint answers all of
 its readers, gathered, in one matrix product after another.
@@ -12,22 +12,35 @@ from mcore.backends.numba_cpu.fused_gates import chunk_logits, chunk_softmax
 from mcore.backends.numba_cpu.fused_kernels import answer_chunk, open_segment, settle_segment
 from mcore.backends.numba_cpu.fused_pool import pool_logits
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
-from mcore.backends.numba_cpu.sparse_select import bucket, select_best
+from mcore.backends.numba_cpu.sparse_select import bucket, group_end, select_best
 
 
 @kernel
 def sparse_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
     """Fill `out` for the tasks (row, head) in `span`."""
-    heads, layer, choice = x.u.shape[2], work.layer, work.choice
+    heads, layer = x.u.shape[2], work.layer
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
         copy(x.stock.contexts[b, :, h], layer.contexts)
-        for s in range(x.first.shape[1]):
-            if x.scan.bounds[b, s] < x.scan.bounds[b, s + 1]:
-                _segment(x, (b, h, s), work, out)
-        bucket(out.columns, (b, h), choice.offsets, choice.entries)
-        for column in range(choice.offsets.shape[0] - 1):
-            _answer_readers(x, (b, h, column), choice, out)
+        s = 0
+        while s < x.first.shape[1]:
+            end = group_end(x, b, s)
+            _group(x, (b, h, s, end), work, out)
+            s = end
+
+
+@device
+def _group(x: Any, place: Any, work: Any, out: Any) -> None:
+    """The segments of `place` = (b, h, first, end), then the readers among their tokens."""
+    b, h, first, end = place
+    choice = work.choice
+    for s in range(first, end):
+        if x.scan.bounds[b, s] < x.scan.bounds[b, s + 1]:
+            _segment(x, (b, h, s), work, out)
+    tokens = (b, h, x.scan.bounds[b, first], x.scan.bounds[b, end])
+    bucket(out.columns, tokens, choice.offsets, choice.entries)
+    for column in range(choice.offsets.shape[0] - 1):
+        _answer_readers(x, (b, h, column), choice, out)
 
 
 @device

@@ -1,4 +1,4 @@
-"""Arrays of a layer whose tokens read only their best checkpoints, and work arrays of one thread."""
+"""Arrays of a layer whose tokens read their best checkpoints only, and work of one thread."""
 
 from typing import Any, NamedTuple
 
