@@ -1,5 +1,6 @@
 """The Numba backend as an object."""
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -10,6 +11,8 @@ from mcore.backends.numba_cpu import attention as _attention
 from mcore.backends.numba_cpu import deep_soup as _deep_soup
 from mcore.backends.numba_cpu import families as _families
 from mcore.backends.numba_cpu import fused as _fused
+from mcore.backends.numba_cpu import fused_anatomy as _anatomy
+from mcore.backends.numba_cpu import fused_reads as _reads
 from mcore.backends.numba_cpu import mlstm_read as _mlstm_read
 from mcore.backends.numba_cpu import read as _read
 from mcore.backends.numba_cpu import route as _route
@@ -128,11 +131,17 @@ class NumbaBackend(ReferenceBackend):
         return _read.read_backward(saved, dy, self.threads)
 
     def fused(self, rule: Recurrence, router: Router) -> Fused | None:
-        """Scan, gates and reads chunk by chunk, for matrix rules whose reads are not divided."""
-        plain = rule.kind in RULES and not getattr(rule, "normalize", False)
-        if not plain or router.seed is not None:
+        """Scan, gates and reads chunk by chunk; or a scan of its own, then gates and reads."""
+        if router.seed is not None:
             return None
-        return _fused.FusedLayer(router, self.threads)
+        divided = bool(getattr(rule, "normalize", False))
+        if rule.kind in RULES and not divided:
+            return _fused.FusedLayer(router, self.threads)
+        anatomy = _anatomy.NORMALIZED if divided else _anatomy.ANATOMIES.get(rule.kind)
+        if anatomy is None or (anatomy.divided and router.top_k is not None):
+            return None
+        scan = partial(self.scan, rule)
+        return _reads.FusedReads(scan, self.scan_backward, anatomy, router, self.threads)
 
     def soup(
         self,

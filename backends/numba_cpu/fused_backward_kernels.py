@@ -20,6 +20,7 @@ from mcore.backends.numba_cpu.fused_chunk_backward import (
     regate,
 )
 from mcore.backends.numba_cpu.fused_pool import divisor, pool_keys, start_pool
+from mcore.backends.numba_cpu.fused_quotient import load_normalizers, store_normalizers
 from mcore.backends.numba_cpu.scan_backward_kernels import store_chunk
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
 
@@ -35,6 +36,8 @@ def layer_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) ->
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
         load_contexts(x, ends.contexts, (b, h), work.gates.contexts)
+        load_normalizers(x, b, h, work.gates)
+        clear(work.d_normalizers)
         clear(work.d_contexts)
         for column in range(work.d_states.shape[0]):
             clear(work.d_states[column])
@@ -53,6 +56,10 @@ def stock_gradients(x: Any, place: Any, work: Any, out: Any) -> None:
         copy(work.scan.d_state, out.scan.carry[b, h])
     if not x.detach:
         cached = x.stock.states.shape[1]
+        if x.given:
+            for column in range(cached, work.d_states.shape[0]):
+                copy(work.d_states[column], out.states[b, column - cached, h])
+        store_normalizers(x, place, work, out)
         copy(work.d_contexts[:cached], out.stock.contexts[b, :, h])
         for column in range(cached):
             copy(work.d_states[column], out.stock.states[b, column, h])
@@ -75,7 +82,9 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
     ends, dy, _, _ = given
     first, last, rows = x.scan.bounds[b, s], x.scan.bounds[b, s + 1], work.du.shape[0]
     scan = work.scan
-    fresh = segment_start(x.scan, ends.states, place, scan.states[0])
+    fresh = True
+    if not x.given:
+        fresh = segment_start(x.scan, ends.states, place, scan.states[0])
     count = replay(x, place, fresh, work)
     end_gradients(x, place, count + last - first, work, given)
     for i in range((last - first - 1) // rows, -1, -1):
@@ -86,7 +95,7 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
         regate(x, (s, tokens), ends, work)
         read_backward(x, place, ends.states, work)
         whole = online_backward(x, i, fresh and i == 0, work)
-        gates_backward(x, place, (i, tokens[3], count + begin - first), work)
+        gates_backward(x, place, (i, tokens[3], count + begin - first), work, out)
         store_chunk(scan.out, whole, out.scan, tokens)
         store_rows(work.du, out.u, tokens)
     if fresh:
@@ -125,7 +134,7 @@ def replay(x: Any, place: Any, fresh: bool, work: Any) -> int:
             first_of_all = fresh and i == 0
             correct(scan.chunk, scan.states[i], first_of_all, scan.scratch, scan.errors[i])
             copy(scan.chunk.v, scan.written[i])
-        if begin + rows < last:
+        if begin + rows < last and not x.given:
             copy(scan.states[i], scan.states[i + 1])
             chunk_write(scan.chunk, scan.states[i + 1], scan.scratch)
     return count
@@ -140,7 +149,7 @@ def end_gradients(x: Any, place: Any, count: int, work: Any, given: Any) -> None
     read = column < work.d_states.shape[0] and not x.detach
     if d_states.size:
         add(d_states[b, s, h], work.scan.d_state)
-    if read:
+    if read and not x.given:
         add(work.d_states[column], work.scan.d_state)
     for j in range(work.d_sums.shape[0]):
         total = d_contexts[b, s, h, j] if d_contexts.size else x.u.dtype.type(0)

@@ -9,7 +9,14 @@ The online memory's gate needs no answers: g dg is the sum of the chunk's decaye
 
 from typing import Any
 
-from mcore.backends.numba_cpu.blocks import add, clear, load_rows, load_scalars, scale_rows
+from mcore.backends.numba_cpu.blocks import (
+    add,
+    clear,
+    load_rows,
+    load_scalars,
+    row_dot,
+    scale_rows,
+)
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.chunk import chunk_backward
 from mcore.backends.numba_cpu.delta import correct_backward
@@ -20,6 +27,7 @@ from mcore.backends.numba_cpu.fused_gates import (
     softmax_backward,
 )
 from mcore.backends.numba_cpu.fused_pool import pool_backward
+from mcore.backends.numba_cpu.fused_quotient import divide_gates, divide_gates_backward
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.weigh import weigh
 
@@ -38,6 +46,8 @@ def regate(x: Any, place: Any, ends: Any, work: Any) -> None:
     chunk_logits(gates.contexts[first:last], gates.u_t, weights)
     again_softmax(weights, gates.lse)
     online_share(gates.online, gates.lse, x.outside, gates.share)
+    if x.divisors.normalizers.size:
+        divide_gates(x, (b, tokens[1], s), work.scan.chunk.q, gates)
 
 
 @device
@@ -45,12 +55,13 @@ def read_backward(x: Any, place: Any, states: Any, work: Any) -> None:
     """Through the cached reads: dQ^T in `dq_t`, gradients of gates and checkpoints."""
     b, h, s = place
     first, last, cached = x.first[b, s], x.last[b, s], x.stock.states.shape[1]
-    arrays = (work.dy_t, work.q_t, work.dq_t, work.weighted)
-    transpose(work.scan.chunk.q, work.q_t)
+    arrays = (work.dy_t, work.gates.q_t, work.dq_t, work.weighted)
+    transpose(work.scan.chunk.q, work.gates.q_t)
     transpose(work.scan.dy, work.dy_t)
     clear(work.dq_t)
     clear(work.d_weights[first:last])
-    gates = (work.gates.weights, work.d_weights)
+    divided = x.divisors.normalizers.size > 0
+    gates = (work.gates.divided if divided else work.gates.weights, work.d_weights)
     for column in range(first, min(last, cached)):
         state, d_state = x.stock.states[b, column, h], work.d_states[column]
         _checkpoint_backward((state, d_state), column, gates, arrays, work.scan.dy)
@@ -73,6 +84,8 @@ def online_backward(x: Any, i: int, fresh: bool, work: Any) -> Any:
     Returns the gradient of the decay of the whole chunk, times that decay.
     """
     scan, share = work.scan, work.gates.share
+    if x.given:
+        return _given_backward(scan, share, work.used)
     scale_rows(scan.dy, share, work.d_reads)
     start = (scan.states[i], fresh)
     whole = chunk_backward(scan.chunk, start, work.d_reads, scan.d_state, scan.scratch, scan.out)
@@ -87,12 +100,25 @@ def online_backward(x: Any, i: int, fresh: bool, work: Any) -> Any:
 
 
 @device
-def gates_backward(x: Any, place: Any, chunk: Any, work: Any) -> None:
+def _given_backward(scan: Any, share: Any, used: Any) -> Any:
+    """As `online_backward` where the answers were given in place of v: its gradient is theirs."""
+    clear(scan.out.q)
+    clear(scan.out.k)
+    for t in range(share.shape[0]):
+        used[t] = share[t] * row_dot(scan.dy, scan.chunk.v, t)
+    scale_rows(scan.dy, share, scan.out.v)
+    return scan.dy[0, 0] * 0
+
+
+@device
+def gates_backward(x: Any, place: Any, chunk: Any, work: Any, gradients: Any) -> None:
     """Through the gates of `chunk` = (i, n, tokens of the segment before it)."""
     b, _, s = place
     i, n, count = chunk
     gates, out = work.gates, work.scan.out
     first, last = x.first[b, s], x.last[b, s]
+    if x.divisors.normalizers.size:
+        divide_gates_backward(x, place, work, gradients.divisors.floors)
     d_logits = work.d_weights[first:last]
     softmax_backward(
         (gates.weights[first:last], gates.share), (d_logits, work.used), x.outside, work.means

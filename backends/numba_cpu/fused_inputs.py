@@ -27,11 +27,25 @@ class Stock(NamedTuple):
     keys: Any
 
 
+class Divisors(NamedTuple):
+    """What the answers of checkpoints are divided by; without elements where they are not.
+
+    Attributes:
+        normalizers: (B, C, H, K) n of each checkpoint, whose denominator is n . q + eps;
+        floors: (B, C, H) or, with these, max(|n . q|, floor) + eps.
+    """
+
+    normalizers: Any
+    floors: Any
+
+
 class LayerInputs(NamedTuple):
     """Arrays of a routed memory layer.
 
     Attributes:
         scan: what the recurrence works on.
+        given: 1 if the online memory's answers are given as `scan.v`, and the checkpoints too.
+        divisors: of the checkpoints' answers.
         u: (B, T, H, K).
         stock: what came in with the state.
         first, last, offset: of `Segments`.
@@ -42,6 +56,8 @@ class LayerInputs(NamedTuple):
     """
 
     scan: Any
+    given: Any
+    divisors: Any
     u: Any
     stock: Any
     first: Any
@@ -74,26 +90,31 @@ class LayerOutputs(NamedTuple):
 
 
 class LayerGradients(NamedTuple):
-    """What a backward writes: gradients of the scan's arrays, of u, and of the stock."""
+    """What a backward writes: gradients of the scan's arrays, of u, of the stock, of divisors, and
+    of the checkpoints (B, S, H, K, V) where they were given."""
 
     scan: Any
     u: Any
     stock: Any
+    divisors: Any
+    states: Any
 
 
 def layer_inputs(
-    inputs: Inputs, queries: Array, stored: Stored,
-    segments: Segments, router: Router,
-) -> LayerInputs:  # fmt: skip
+    inputs: Inputs, queries: Array, stored: Stored, segments: Segments, router: Router
+) -> LayerInputs:
     """Arrays as the kernels want them."""
     carry, cached, pool = stored
     scan = scan_arrays(inputs, carry, segments, False)
     rows, _, heads, keys = scan.q.shape
-    states = plain(cached, scan.q).reshape(rows, segments.cached, heads, keys, scan.v.shape[3])
+    shape = (rows, segments.cached, heads, keys, scan.v.shape[3])
+    states = plain(cached, scan.q).reshape(shape)
     stock = Stock(states, plain(pool.contexts, scan.q), plain(pool.keys, scan.q))
     by_lot = router.seed is not None
     return LayerInputs(
         scan,
+        0,
+        Divisors(np.empty((0,) * 4, scan.q.dtype), np.empty((0,) * 3, scan.q.dtype)),
         plain(queries, scan.q),
         stock,
         *(plain(cut) for cut in (segments.first, segments.last, segments.offset)),

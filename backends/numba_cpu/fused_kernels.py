@@ -21,6 +21,7 @@ from mcore.backends.numba_cpu.chunk import chunk_answers, chunk_write
 from mcore.backends.numba_cpu.delta import correct
 from mcore.backends.numba_cpu.fused_gates import chunk_logits, chunk_softmax
 from mcore.backends.numba_cpu.fused_pool import divisor, pool_logits, start_pool
+from mcore.backends.numba_cpu.fused_quotient import divide_gates, load_normalizers
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
 
@@ -32,6 +33,7 @@ def layer_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
         copy(x.stock.contexts[b, :, h], work.contexts)
+        load_normalizers(x, b, h, work)
         for s in range(x.first.shape[1]):
             if x.scan.bounds[b, s] < x.scan.bounds[b, s + 1]:
                 _segment(x, (b, h, s), work, out)
@@ -58,7 +60,9 @@ def open_segment(x: Any, place: Any, work: Any, out: Any) -> Any:
 
     Returns whether the memory is zero, and the tokens that the segment has seen before.
     """
-    fresh = segment_start(x.scan, out.states, place, work.scan.state)
+    fresh = True
+    if not x.given:
+        fresh = segment_start(x.scan, out.states, place, work.scan.state)
     return fresh, start_pool(x, place, work.sums)
 
 
@@ -66,7 +70,8 @@ def open_segment(x: Any, place: Any, work: Any, out: Any) -> Any:
 def settle_segment(x: Any, place: Any, count: int, work: Any, out: Any) -> None:
     """Leave the end of a segment of `count` tokens in `out`, and where later ones find it."""
     b, h, s = place
-    copy(work.scan.state, out.states[b, s, h])
+    if not x.given:
+        copy(work.scan.state, out.states[b, s, h])
     for j in range(work.sums.shape[0]):
         out.contexts[b, s, h, j] = work.sums[j] / divisor(x, count)
     column = x.stock.states.shape[1] + s
@@ -79,6 +84,9 @@ def answer_chunk(x: Any, tokens: Any, fresh: bool, work: Any) -> None:
     """The online memory's answers in `work.scan.y`; the memory goes to the end of the chunk."""
     chunk, scratch, y, errors, state = work.scan
     load_chunk(x.scan, tokens, chunk, scratch)
+    if x.given:
+        copy(chunk.v, y)
+        return
     if x.scan.beta.size:
         correct(chunk, state, fresh, scratch, errors)
     chunk_answers(chunk, state, fresh, scratch, y)
@@ -107,8 +115,13 @@ def _read(x: Any, place: Any, work: Any, out: Any) -> None:
     """Weigh the online answers in `work.scan.y`, and add those of the checkpoints."""
     b, h, s = place
     q, y, cached = work.scan.chunk.q, work.scan.y, x.stock.states.shape[1]
+    first, last = x.first[b, s], x.last[b, s]
+    weights = work.weights
+    if x.divisors.normalizers.size:
+        divide_gates(x, place, q, work)
+        weights = work.divided
     scale_rows(y, work.share, y)
-    for column in range(x.first[b, s], min(x.last[b, s], cached)):
-        gemm(q, x.stock.states[b, column, h], y, work.weights[column], 1, FULL)
-    for column in range(max(x.first[b, s], cached), x.last[b, s]):
-        gemm(q, out.states[b, column - cached, h], y, work.weights[column], 1, FULL)
+    for column in range(first, min(last, cached)):
+        gemm(q, x.stock.states[b, column, h], y, weights[column], 1, FULL)
+    for column in range(max(first, cached), last):
+        gemm(q, out.states[b, column - cached, h], y, weights[column], 1, FULL)

@@ -18,6 +18,9 @@ class LayerWork(NamedTuple):
         weights: (C, n) gates.
         online, share, lse: (n,) logits and gates of the online memory, log sum exp.
         sums: (K,) key sum of the open segment.
+        q_t: (K, n).
+        normalizers: (C, K) of all checkpoints of a row and head.
+        denominators, divided: (C, n), and gates divided by them.
     """
 
     scan: Any
@@ -29,6 +32,10 @@ class LayerWork(NamedTuple):
     share: Any
     lse: Any
     sums: Any
+    q_t: Any
+    normalizers: Any
+    denominators: Any
+    divided: Any
 
 
 class LayerBackwardWork(NamedTuple):
@@ -40,11 +47,12 @@ class LayerBackwardWork(NamedTuple):
         d_weights: (C, n) gradients of gates, then of logits.
         used: (n,) share times its gradient, then gradients of the online logits.
         means: (n,) scratch.
-        q_t, dq_t, weighted: (K, n) queries, their gradients, scratch.
+        dq_t, weighted: (K, n) gradients of queries, scratch.
         d_reads: (n, V) share times dy.
         dy_t: (V, n).
         du: (n, K).
         d_states, d_contexts: (C, K, V), (C, K) gradients of all checkpoints of a row and head.
+        d_normalizers: (C, K).
         pools: (chunks, K) key sums before each chunk of a segment.
         d_sums: (K,) gradient of the key sum.
     """
@@ -54,7 +62,6 @@ class LayerBackwardWork(NamedTuple):
     d_weights: Any
     used: Any
     means: Any
-    q_t: Any
     dq_t: Any
     weighted: Any
     d_reads: Any
@@ -62,6 +69,7 @@ class LayerBackwardWork(NamedTuple):
     du: Any
     d_states: Any
     d_contexts: Any
+    d_normalizers: Any
     pools: Any
     d_sums: Any
 
@@ -80,13 +88,15 @@ def layer_backward_work(x: LayerInputs) -> LayerBackwardWork:
     columns, keys = gates.contexts.shape
     chunks, dtype = scan.states.shape[0], x.u.dtype
     shapes: list[tuple[int, ...]] = [(columns, rows), (rows,), (rows,)]
-    shapes += [(keys, rows)] * 3 + [(rows, values), (values, rows), (rows, keys)]
-    shapes += [(columns, keys, values), (columns, keys), (chunks, keys), (keys,)]
+    shapes += [(keys, rows)] * 2 + [(rows, values), (values, rows), (rows, keys)]
+    shapes += [(columns, keys, values), (columns, keys), gates.normalizers.shape]
+    shapes += [(chunks, keys), (keys,)]
     return LayerBackwardWork(scan, gates, *(np.empty(shape, dtype) for shape in shapes))
 
 
 def _gates_work(x: LayerInputs, scan: Any, rows: int) -> LayerWork:
     keys, columns, dtype = x.u.shape[3], columns_of(x), x.u.dtype
     shapes: list[tuple[int, ...]] = [(rows, keys), (keys, rows), (columns, keys), (columns, rows)]
-    shapes += [(rows,)] * 3 + [(keys,)]
+    divided = columns if x.divisors.normalizers.size else 0
+    shapes += [(rows,)] * 3 + [(keys,), (keys, rows), (divided, keys), *[(divided, rows)] * 2]
     return LayerWork(scan, *(np.empty(shape, dtype) for shape in shapes))

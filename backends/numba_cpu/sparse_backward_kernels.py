@@ -100,7 +100,9 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
     b, h, s = place
     layer, ends = work.layer, given[0]
     first, last, rows = x.scan.bounds[b, s], x.scan.bounds[b, s + 1], layer.du.shape[0]
-    fresh = segment_start(x.scan, ends.states, place, layer.scan.states[0])
+    fresh = True
+    if not x.given:
+        fresh = segment_start(x.scan, ends.states, place, layer.scan.states[0])
     count = replay(x, place, fresh, layer)
     end_gradients(x, place, count + last - first, layer, given)
     for i in range((last - first - 1) // rows, -1, -1):
