@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 
 from mcore.cli.backends import backends
+from mcore.cli.bench import bench
 from mcore.cli.evaluate import evaluate
 from mcore.cli.inspect import inspect
 from mcore.cli.plan import plan
 from mcore.cli.spec import spec_app
 from mcore.cli.train import train
+from mcore.cli.warmup import warmup
 
 app = typer.Typer(
     help="Train and study recurrent networks that cache their memory.\n\n"
@@ -44,5 +46,7 @@ app.command("train")(train)
 app.command("plan")(plan)
 app.command("evaluate")(evaluate)
 app.command("inspect")(inspect)
+app.command("bench")(bench)
+app.command("warmup")(warmup)
 app.add_typer(spec_app, name="spec")
 app.command("backends")(backends)

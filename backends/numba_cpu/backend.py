@@ -20,6 +20,7 @@ from mcore.backends.numba_cpu import scan as _scan
 from mcore.backends.numba_cpu import soup as _soup
 from mcore.backends.numba_cpu import vector_read as _vector_read
 from mcore.backends.numba_cpu import vector_scan as _vector_scan
+from mcore.backends.numba_cpu.compilation import Compiler
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.errors import BackendError
 from mcore.recurrence import Inputs, Recurrence
@@ -41,6 +42,7 @@ class NumbaBackend(ReferenceBackend):
     """
 
     name = "numba"
+    compiler = Compiler()
 
     def __init__(self, threads: int | None = None) -> None:
         available = int(numba.config.NUMBA_NUM_THREADS)

@@ -1,0 +1,30 @@
+"""`python -m benchmarks COMMAND`: what there is to measure, each with `--help` of its own."""
+
+import benchmarks.limits  # noqa: F401, I001  (before anything that reads the environment)
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "layer": "one memory layer beside PyTorch, JAX and NumPy, on one thread",
+    "memory": "what forward and backward take beside their inputs",
+    "cores": "what the second core is worth",
+    "accuracy": "float32 kernels against the reference in float64",
+    "plot": "a picture of the layer and memory tables",
+    "presets": "every recall preset for some steps",
+    "quickstart": "the quickstart for several seeds",
+}
+
+
+def main(argv: list[str]) -> None:
+    """Run one command, or list them."""
+    if not argv or argv[0] not in COMMANDS:
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+        raise SystemExit("\n".join(["usage: python -m benchmarks COMMAND ...", "", *lines]))
+    sys.argv[1:] = argv[1:]
+    import_module(f"benchmarks.{argv[0]}").main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

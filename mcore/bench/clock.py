@@ -1,0 +1,60 @@
+"""Timing that stands beside the machine's own speed: calls in turns, sgemm between the rounds.
+
+One thread is timed with the processor's clock, which a busy machine does not disturb much; several
+threads with the wall clock. The best round counts.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mcore.threads import blas_threads
+
+Call = Callable[[], object]
+SIZE = 1024
+"""Rows and columns of the product that a machine's speed is told by."""
+
+
+class Effort(NamedTuple):
+    """How long to measure: threads, rounds at least, and seconds after which there are no more."""
+
+    threads: int = 1
+    rounds: int = 3
+    seconds: float = 2.0
+
+    def clock(self) -> float:
+        """Now, on the clock that this number of threads is timed with."""
+        return time.process_time() if self.threads == 1 else time.perf_counter()
+
+    def timed(self, call: Call) -> float:
+        """Seconds of one call."""
+        start = self.clock()
+        call()
+        return self.clock() - start
+
+
+class Timing(NamedTuple):
+    """Best seconds of each call, and the best sgemm rate between the rounds in FLOP/s."""
+
+    seconds: dict[str, float]
+    sgemm: float
+
+
+def interleave(calls: Mapping[str, Call], effort: Effort) -> Timing:
+    """Time calls in turns; the caller has run each of them once before, so that all are warm."""
+    end = time.perf_counter() + effort.seconds
+    best, rate, done = dict.fromkeys(calls, float("inf")), 0.0, 0
+    while done < effort.rounds or time.perf_counter() < end:
+        rate, done = max(rate, sgemm_rate(effort)), done + 1
+        for name, call in calls.items():
+            best[name] = min(best[name], effort.timed(call))
+    return Timing(best, max(rate, sgemm_rate(effort)))
+
+
+def sgemm_rate(effort: Effort) -> float:
+    """FLOP/s of a large product of float32 matrices on these threads."""
+    a = np.random.default_rng(0).random((SIZE, SIZE), np.float32)
+    with blas_threads(effort.threads):
+        return 2 * SIZE**3 / min(effort.timed(lambda: a @ a) for _ in range(3))
