@@ -73,10 +73,14 @@ class Problem(NamedTuple):
 
 
 def _fit(name: str, normal: Array) -> Array:
+    """Standard normal numbers made into what an input is like."""
+    made = normal
     if name in ("q", "k"):
-        return normal * normal.shape[-1] ** -0.5
-    if name == "kk":
-        return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
-    if name == "log_decay":
-        return -0.1 * normal**2
-    return 1 / (1 + np.exp(-normal)) if name in ("beta", "a") else normal
+        made = normal * normal.shape[-1] ** -0.5
+    elif name == "kk":
+        made = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+    elif name == "log_decay":
+        made = -0.1 * normal**2
+    elif name in ("beta", "a"):
+        made = 1 / (1 + np.exp(-normal))
+    return made

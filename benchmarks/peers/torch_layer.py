@@ -14,7 +14,7 @@ from benchmarks.peers import flat, unflat_all
 from benchmarks.problem import Arrays, Problem
 from mcore.arrays import Array
 
-Form = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+Form = Callable[..., Tensor]
 NAMES = ("q", "k", "v", "u")
 
 
