@@ -1,13 +1,14 @@
 """One memory layer, forward and backward, by mcore and by others: one thread, processor's clock.
 
-    python -m benchmarks layer                    # all rows; about five minutes
+    python -m benchmarks layer                    # all rows; about eight minutes
     python -m benchmarks layer --missing          # only those that are not in the results yet
     python -m benchmarks layer --only N=16        # those whose name contains N=16
 
 Contenders run in turns in one process, and the rate of a large sgemm is measured between the
 rounds; the best round counts. Before, mcore is compared with the reference in float64, and every
 contender with mcore, at full size: y and all gradients. Of PyTorch's eager forms the faster one is
-reported. Useful FLOPs are those that `mcore plan` counts.
+reported. Other rules and readouts run beside `linear` + `grm` of their size. Useful FLOPs are those
+that `mcore plan` counts.
 """
 
 import argparse
@@ -17,16 +18,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.agree import check_small, checked
-from benchmarks.layer_table import lines
+from benchmarks.layer_table import LINEAR_NAME, lines
 from benchmarks.peers import PEERS, Contender, make, missing
 from benchmarks.problem import Problem
 from benchmarks.results import RESULTS, load, path_of, publish, store
 from mcore.bench.clock import Effort, interleave
 
 FORMS = ("torch, stacked", "torch, pairs")
-COMPILED = 16
-"""Segments up to which TorchInductor is waited for: it unrolls them."""
-
 LINEAR = [
     Problem(tokens=1024),
     Problem(tokens=2048),
@@ -64,6 +62,10 @@ def measure(problem: Problem, names: Sequence[str], effort: Effort) -> dict[str,
     """A row of numbers: seconds of forward, and of forward and backward, by contender."""
     error = check_small(problem)
     made = contenders(problem, names)
+    if not problem.simplest:
+        plain = problem._replace(rule="linear", readout="grm")
+        made[LINEAR_NAME] = make("mcore", plain, plain.inputs(), plain.answers())
+        made[LINEAR_NAME].both()
     calls = {f"{name} {part}": getattr(c, part) for name, c in made.items() for part in PARTS}
     timing = interleave(calls, effort)
     seconds = {n: {p: timing.seconds[f"{n} {p}"] for p in PARTS} for n in made}
@@ -76,11 +78,10 @@ PARTS = ("forward", "both")
 
 def takes_part(name: str, problem: Problem, given: argparse.Namespace) -> bool:
     """Whether a contender is measured on a problem."""
-    if name not in given.peers:
+    if name == "torch.compile" and not given.compile:
         return False
-    if name == "torch.compile" and (not given.compile or problem.segments > COMPILED):
-        return False
-    return not PEERS[name].linear_only or (problem.rule, problem.readout) == ("linear", "grm")
+    fits = problem.simplest and problem.segments <= PEERS[name].segments
+    return name in given.peers and (name == "mcore" or fits)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="NAME")
     found.add_argument("--no-compile", dest="compile", action="store_false", help="spare minutes")
     found.add_argument("--rounds", type=int, default=3, help="at least")
-    found.add_argument("--seconds", type=float, default=12.0, help="per row, at least")
+    found.add_argument("--seconds", type=float, default=8.0, help="per row, at least")
     found.add_argument("--quick", action="store_true", help="one tiny row, to see that all works")
     found.add_argument("--out", type=type(RESULTS), default=RESULTS, metavar="FOLDER")
     return found

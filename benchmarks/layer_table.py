@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from benchmarks.results import Row, heading, table
 
 HEAD = ["d / L / N", "by", "forward ms", "both ms", "GFLOP/s", "of sgemm", "both, against mcore"]
-RULE_HEAD = ["layer", "d / L / N", "forward ms", "both ms", "GFLOP/s", "of sgemm"]
+RULE_HEAD = [*HEAD[:1], "layer", *HEAD[2:-1], "both, against linear + grm"]
+LINEAR_NAME = "linear + grm"
+"""The contender that other rules and readouts are put beside."""
+
 WHAT = (
     "One memory layer, forward alone and forward with backward, float32, one thread; useful "
     "GFLOP/s of both together."
@@ -16,7 +19,7 @@ def lines(rows: Mapping[str, Row]) -> list[str]:
     """Markdown: heading, a table of contenders, and one of rules."""
     found = heading(WHAT, rows)
     found += table(HEAD, [cells for row in rows.values() for cells in contender_rows(row)])
-    others = [row for row in rows.values() if len(row["seconds"]) == 1]
+    others = [row for row in rows.values() if LINEAR_NAME in row["seconds"]]
     if others:
         found += ["", *table(RULE_HEAD, [rule_row(row) for row in others])]
     return found
@@ -28,8 +31,8 @@ def sizes(row: Row) -> str:
 
 
 def contender_rows(row: Row) -> list[list[str]]:
-    """A line for each contender, if there are several."""
-    if len(row["seconds"]) == 1:
+    """A line for each contender on `linear` + `grm`."""
+    if LINEAR_NAME in row["seconds"]:
         return []
     ours = row["seconds"]["mcore"]["both"]
     return [
@@ -39,9 +42,11 @@ def contender_rows(row: Row) -> list[list[str]]:
 
 
 def rule_row(row: Row) -> list[str]:
-    """The line of a rule that only mcore was measured on."""
+    """The line of another rule or readout."""
     read = f"{row['readout']} {row['top_k']}" if row["readout"] == "ssc" else row["readout"]
-    return [f"{row['rule']} + {read}", sizes(row), *numbers(row, "mcore")]
+    times = row["seconds"]
+    ratio = f"{times['mcore']['both'] / times[LINEAR_NAME]['both']:.2f}x"
+    return [sizes(row), f"{row['rule']} + {read}", *numbers(row, "mcore"), ratio]
 
 
 def numbers(row: Row, name: str) -> list[str]:

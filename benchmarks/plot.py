@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.layer_table import LINEAR_NAME
 from benchmarks.machine import machine
 from benchmarks.results import RESULTS, Row, load, path_of
 
@@ -70,20 +71,20 @@ def picture(layers: Mapping[str, Row], memories: Mapping[str, Row]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    compared = [row for row in layers.values() if len(row["seconds"]) > 1]
+    compared = [row for row in layers.values() if LINEAR_NAME not in row["seconds"]]
     taken = list(memories.values())
     figure = Figure(figsize=(11, 1.6 + 0.8 * max(len(compared), len(taken))), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     bars(left, compared, share_of_sgemm)
     left.axvline(100, color="#333333", linewidth=1)
     left.set_xlim(0, 105)
-    left.set_title("forward + backward, useful FLOPs in % of large sgemm", loc="left", fontsize=10)
+    left.set_title("speed: useful FLOPs in % of large sgemm (line)", loc="left", fontsize=10)
     bars(right, taken, megabytes)
-    right.set_title("extra memory, MB", loc="left", fontsize=10)
+    right.set_title("peak memory beside the inputs, MB (less is better)", loc="left", fontsize=10)
     right.margins(x=0.12)
     patches = [Patch(color=colour, label=name) for name, colour in COLOURS.items()]
     figure.legend(handles=patches, loc="outside upper center", ncols=len(patches), frameon=False)
-    title = "linear memory + GRM, 16 rows x heads (memory of the longest: 8), float32, one thread"
+    title = "forward and backward of linear memory + GRM, float32, one thread"
     figure.supxlabel(f"{title}\n{machine()}", fontsize=7, color="#555555")
     return figure
 

@@ -31,6 +31,11 @@ class Problem(NamedTuple):
         return f"{self.rule} {read} d={self.width} L={self.segment} N={self.segments}"
 
     @property
+    def simplest(self) -> bool:
+        """Whether it is the layer that the peers compute."""
+        return (self.rule, self.readout) == ("linear", "grm")
+
+    @property
     def segments(self) -> int:
         """N."""
         return -(-self.tokens // self.segment)

@@ -29,19 +29,20 @@ class Contender(Protocol):
 
 
 class Peer(NamedTuple):
-    """Where a contender is written down, and the package that it needs."""
+    """Where a contender is written down, the package that it needs, and the segments up to which
+    its compiler is waited for: it unrolls them."""
 
     module: str
     package: str
-    linear_only: bool = True
+    segments: int = 1 << 20
 
 
 PEERS = {
-    "mcore": Peer("mcore_numba", "numba", linear_only=False),
+    "mcore": Peer("mcore_numba", "numba"),
     "torch, stacked": Peer("torch_stacked", "torch"),
     "torch, pairs": Peer("torch_pairs", "torch"),
-    "torch.compile": Peer("torch_compiled", "torch"),
-    "jax.jit": Peer("jax_jit", "jax"),
+    "torch.compile": Peer("torch_compiled", "torch", 16),
+    "jax.jit": Peer("jax_jit", "jax", 32),
     "numpy": Peer("plain_numpy", "numpy"),
 }
 """In the order of the tables."""
