@@ -1,6 +1,6 @@
 """PyTorch, compiled: TorchInductor on the stacked form, which it unrolls over the segments.
 
-The pairs would be N^2 / 2 nodes, which takes it far longer still. Needs a C++ compiler.
+It has N steps to unroll, where the pairs have N^2 / 2. Needs a C++ compiler.
 """
 
 import torch

@@ -18,15 +18,24 @@ SIZE = 1024
 
 
 class Effort(NamedTuple):
-    """How long to measure: threads, rounds at least, and seconds after which there are no more."""
+    """How long to measure, on what, by which clock.
+
+    Attributes:
+        threads: that everything runs on.
+        rounds: at least so many.
+        seconds: after which no round begins any more.
+        wall: one thread by the wall clock, too, to be put beside several.
+    """
 
     threads: int = 1
     rounds: int = 3
     seconds: float = 2.0
+    wall: bool = False
 
     def clock(self) -> float:
-        """Now, on the clock that this number of threads is timed with."""
-        return time.process_time() if self.threads == 1 else time.perf_counter()
+        """Now."""
+        alone = self.threads == 1 and not self.wall
+        return time.process_time() if alone else time.perf_counter()
 
     def timed(self, call: Call) -> float:
         """Seconds of one call."""
