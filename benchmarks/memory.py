@@ -3,7 +3,8 @@
     python -m benchmarks memory
 
 Each contender runs in a process of its own: first on a few tokens, so that code and kernels are
-loaded, then once at full size, while the system keeps the peak. y and all gradients count.
+loaded, then once at full size, while the system keeps the peak. y and all gradients count: they
+alone are as large as the inputs, which are q, k, v, u and the gradient of y.
 """
 
 import argparse
@@ -48,8 +49,8 @@ def extra_elsewhere(name: str, problem: Problem) -> int:
 
 
 def input_bytes(problem: Problem) -> int:
-    """Of all inputs."""
-    return sum(x.nbytes for x in problem.inputs().values())
+    """Of all that forward and backward are given: the inputs, and the gradient of y."""
+    return sum(x.nbytes for x in problem.inputs().values()) + problem.answers().nbytes
 
 
 def lines(rows: Mapping[str, Row]) -> list[str]:
