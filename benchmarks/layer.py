@@ -14,14 +14,13 @@ that `mcore plan` counts.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from benchmarks.agree import check_small, checked
 from benchmarks.layer_table import LINEAR_NAME, lines
 from benchmarks.peers import PEERS, Contender, make, missing
 from benchmarks.problem import Problem
-from benchmarks.results import RESULTS, load, path_of, publish, store
+from benchmarks.results import RESULTS, Row, load, path_of, publish, store
 from mcore.bench.clock import Effort, interleave
 
 FORMS = ("torch, stacked", "torch, pairs")
@@ -58,7 +57,7 @@ def contenders(problem: Problem, names: Sequence[str]) -> dict[str, Contender]:
     return made
 
 
-def measure(problem: Problem, names: Sequence[str], effort: Effort) -> dict[str, Any]:
+def measure(problem: Problem, names: Sequence[str], effort: Effort) -> Row:
     """A row of numbers: seconds of forward, and of forward and backward, by contender."""
     error = check_small(problem)
     made = contenders(problem, names)
@@ -82,6 +81,12 @@ def takes_part(name: str, problem: Problem, given: argparse.Namespace) -> bool:
         return False
     fits = problem.simplest and problem.segments <= PEERS[name].segments
     return name in given.peers and (name == "mcore" or fits)
+
+
+def ordered(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """As they are listed here, in whatever order they were measured."""
+    listed = [p.name for p in LINEAR + OTHERS if p.name in rows]
+    return {name: rows[name] for name in listed} | dict(rows)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,4 +121,4 @@ def main(argv: Sequence[str] | None = None) -> None:
         names = [name for name in given.peers if takes_part(name, problem, given)]
         effort = Effort(1, given.rounds, given.seconds)
         store(path, problem.name, measure(problem, names, effort))
-    publish(path, lines(load(path)))
+    publish(path, lines(ordered(load(path))))

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.layer import ordered
 from benchmarks.layer_table import LINEAR_NAME
 from benchmarks.machine import machine
 from benchmarks.results import RESULTS, Row, load, path_of
@@ -80,9 +81,11 @@ def picture(layers: Mapping[str, Row], memories: Mapping[str, Row]) -> Any:
     left.set_xlim(0, 105)
     left.set_title("speed: useful FLOPs in % of large sgemm (line)", loc="left", fontsize=10)
     bars(right, taken, megabytes)
-    right.set_title("peak memory beside the inputs, MB (less is better)", loc="left", fontsize=10)
+    right.set_title("peak memory beside the inputs, MB", loc="left", fontsize=10)
     right.margins(x=0.12)
-    patches = [Patch(color=colour, label=name) for name, colour in COLOURS.items()]
+    shown = {label(name) for row in compared for name in row["seconds"]}
+    colours = {name: colour for name, colour in COLOURS.items() if name in shown}
+    patches = [Patch(color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=patches, loc="outside upper center", ncols=len(patches), frameon=False)
     title = "forward and backward of linear memory + GRM, float32, one thread"
     figure.supxlabel(f"{title}\n{machine()}", fontsize=7, color="#555555")
@@ -94,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks plot")
     parser.add_argument("--out", type=type(RESULTS), default=RESULTS, metavar="FOLDER")
     folder = parser.parse_args(argv).out
-    found = picture(load(path_of("layer", folder)), load(path_of("memory", folder)))
+    found = picture(ordered(load(path_of("layer", folder))), load(path_of("memory", folder)))
     path = path_of("layer", folder).with_suffix(".png")
     found.savefig(path, dpi=150)
     print(path)
