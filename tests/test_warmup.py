@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 
 import mcore
@@ -107,3 +108,23 @@ def test_a_fresh_cache_is_filled_once(tmp_path: Path) -> None:
     assert second.startswith(f"{spec}: already warm (")
     assert late == "0 late"
     assert "attention_backward_kernel" in done.stderr
+
+
+def test_flags_and_layouts_need_no_other_kernels() -> None:
+    """Read-only, scattered, reversed, Fortran-ordered and other types are made alike first."""
+    axes: list[Any] = ["gated_delta", {"kind": "constant", "length": 4}, {"kind": "ssc"}]
+    memory = mcore.memory(*axes, backend="numba")
+    sizes = {"B": 2, "T": 13, "H": 2, "K": 4, "V": 4}
+    shapes = {n: [sizes[a] for a in axes.split()] for n, axes in memory.inputs.items()}
+    inputs = {name: -np.ones(shape, np.float32) for name, shape in shapes.items()}
+    y, saved = memory.forward(inputs)
+    memory.backward(saved, y)
+    before, end = signatures(), saved.end
+    fixed = {name: np.broadcast_to(np.float64(-1), shape) for name, shape in shapes.items()}
+    turned = {name: np.asfortranarray(x)[:, ::-1] for name, x in inputs.items()}
+    single = {name: x[:1, :1] for name, x in inputs.items()}
+    for given, state in ((fixed, None), (turned, end), (single, None)):
+        y, saved = memory.forward(given, state)
+        memory.backward(saved, np.broadcast_to(np.float64(1), y.shape))
+    memory.forward(inputs, document=np.zeros((2, 13), np.uint8))
+    assert signatures() == before
