@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from benchmarks.peers import PEERS, make, missing
 from benchmarks.problem import Problem
@@ -28,6 +29,7 @@ NAMES = ("mcore", "torch, stacked", "torch, pairs", "numpy")
 HEAD = ["d / L / T", "inputs MB", "by", "extra MB", "extra, of inputs", "against mcore"]
 WHAT = "Peak memory of forward and backward beside the inputs of a layer (`linear` + `grm`)."
 MB = 1 << 20
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def extra(name: str, problem: Problem) -> int:
@@ -45,7 +47,8 @@ def extra(name: str, problem: Problem) -> int:
 def extra_elsewhere(name: str, problem: Problem) -> int:
     """`extra` in a process of its own."""
     command = [sys.executable, "-m", "benchmarks", "memory", "--one", name, json.dumps(problem)]
-    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return int(done.stdout)
 
 
 def input_bytes(problem: Problem) -> int:

@@ -7,6 +7,7 @@ in the layout that they like best, (rows x heads, T, channels), outside the meas
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from shutil import which
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -52,7 +53,8 @@ def missing(name: str) -> str | None:
     """What to say if a peer cannot run here."""
     package = PEERS[name].package
     if find_spec(package):
-        return None
+        lacks = name == "torch.compile" and not (which("g++") or which("clang++"))
+        return f"{name}: skipped, it needs a C++ compiler; g++ would do" if lacks else None
     return f'{name}: skipped, {package} is not installed; pip install -e ".[bench]" brings it'
 
 
