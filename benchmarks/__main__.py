@@ -1,6 +1,7 @@
-"""`python -m benchmarks COMMAND`: what there is to measure, each with `--help` of its own."""
+"""`python -m benchmarks COMMAND`: what there is to measure, each with `--help` of its own.
 
-import benchmarks.limits  # noqa: F401, I001  (before anything that reads the environment)
+Nothing is imported before a command is chosen: limits of threads must be set before NumPy loads.
+"""
 
 import sys
 from importlib import import_module
@@ -15,6 +16,9 @@ COMMANDS = {
     "quickstart": "the quickstart for several seeds",
 }
 
+TRAINING = ("presets", "quickstart")
+"""Commands that use all cores; the others limit every library to one thread."""
+
 
 def main(argv: list[str]) -> None:
     """Run one command, or list them."""
@@ -23,6 +27,8 @@ def main(argv: list[str]) -> None:
         lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
         raise SystemExit("\n".join(["usage: python -m benchmarks COMMAND ...", "", *lines]))
     sys.argv[1:] = argv[1:]
+    if argv[0] not in TRAINING:
+        import_module("benchmarks.limits")
     import_module(f"benchmarks.{argv[0]}").main()
 
 

@@ -8,6 +8,7 @@ backward; right, the memory that both take beside the inputs.
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.layer import ordered
@@ -97,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks plot")
     parser.add_argument("--out", type=type(RESULTS), default=RESULTS, metavar="FOLDER")
     folder = parser.parse_args(argv).out
+    if find_spec("matplotlib") is None:
+        raise SystemExit('matplotlib is not installed; pip install -e ".[bench]" brings it')
     found = picture(ordered(load(path_of("layer", folder))), load(path_of("memory", folder)))
     path = path_of("layer", folder).with_suffix(".png")
     found.savefig(path, dpi=150)

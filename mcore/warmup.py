@@ -6,22 +6,20 @@ a stream. What was compiled is on disk afterwards, and training starts at once.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mcore.data import Batch, PackedBatch
 from mcore.model import Model
 from mcore.model.part import scoped
 from mcore.spec import Spec
 from mcore.spec.compile import compile as compile_model
 from mcore.spec.plan import describe
-from mcore.training.optim import AdamW
+from mcore.training.sample import optimizer_of, sample
 from mcore.training.step import take_step
-from mcore.training.truncate import AnyBatch, Piece
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,38 +97,6 @@ def jobs(model: Model) -> list[Job]:
 def fresh(spec: Spec) -> Model:
     """A model for `jobs` alone."""
     return compile_model(spec)
-
-
-def optimizer_of(model: Model) -> AdamW:
-    """The optimizer that the spec names, before its first step."""
-    chosen = model.spec.train.optimizer
-    return AdamW(
-        model.params,
-        model.no_decay,
-        betas=chosen.betas,
-        eps=chosen.eps,
-        weight_decay=chosen.weight_decay,
-    )
-
-
-def sample(model: Model, rows: int, length: int) -> Iterator[AnyBatch]:
-    """Random batches of the types that the spec trains on: two if rows are trained in pieces."""
-    rng = np.random.default_rng(0)
-    tokens, labels = rng.integers(0, model.vocab, (2, rows, length))
-    if getattr(model.spec.data, "documents", False):
-        yield PackedBatch(tokens, labels, _documents(rows, length))
-    elif model.spec.train.truncate is None:
-        yield Batch(tokens, labels)
-    else:
-        _, saved = model.loss(tokens, labels)
-        yield Piece(tokens, labels, {})
-        yield Piece(tokens, labels, model.end(saved))
-
-
-def _documents(rows: int, length: int) -> "NDArray[np.int64]":
-    """Two documents a row."""
-    ids = np.repeat([0, 1], [length // 2, length - length // 2])
-    return np.tile(ids, (rows, 1)).astype(np.int64)
 
 
 def _sizes(model: Model) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import pytest
 import mcore
 from mcore import warmup
 from mcore.cli import main
+from mcore.training.sample import optimizer_of, sample
 from mcore.training.step import take_step
 
 SPECS = Path(__file__).resolve().parents[1] / "specs"
@@ -45,8 +46,8 @@ def signatures() -> set[tuple[str, str]]:
 
 def use(model: mcore.Model, rows: int, tokens: int) -> None:
     """A training step, forward and backward, and a stream, with sizes of their own."""
-    optimizer = warmup.optimizer_of(model)
-    for step, batch in enumerate(warmup.sample(model, rows, tokens), 1):
+    optimizer = optimizer_of(model)
+    for step, batch in enumerate(sample(model, rows, tokens), 1):
         take_step(step, batch, model, optimizer, model.spec.train)
     logits, saved = model.forward(batch.tokens)
     model.backward(saved, logits)

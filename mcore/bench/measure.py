@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
 from mcore.bench.clock import Effort, interleave
-from mcore.bench.peak import extra_bytes
+from mcore.bench.step import StepTime, step_time
 from mcore.data import make_task
 from mcore.model import Model
 from mcore.model.memory_mixer import MemoryMixer
@@ -16,14 +15,8 @@ from mcore.model.parallel import Parallel
 from mcore.model.part import Params, scoped
 from mcore.spec import Spec
 from mcore.spec.compile import compile as compile_model
-from mcore.spec.plan import plan
 from mcore.threads import blas_threads
-from mcore.training.step import take_step
-from mcore.training.truncate import AnyBatch, Rows
-from mcore.warmup import optimizer_of, streams
-
-FED = 16
-"""Tokens of a stream that are timed together."""
+from mcore.training.truncate import Rows
 
 
 class LayerTime(NamedTuple):
@@ -42,24 +35,6 @@ class LayerTime(NamedTuple):
     forward: float
     backward: float
     flops: float
-    sgemm: float
-
-
-class StepTime(NamedTuple):
-    """A training step: forward, backward, clip and update.
-
-    Attributes:
-        seconds: of the step.
-        flops: useful FLOPs of forward and backward; the head only where there is a label.
-        extra: peak bytes beside parameters and optimizer; None where the system does not say.
-        token: seconds of a token in a stream that has seen a row; None if it cannot be streamed.
-        sgemm: as in `LayerTime`.
-    """
-
-    seconds: float
-    flops: float
-    extra: int | None
-    token: float | None
     sgemm: float
 
 
@@ -94,7 +69,7 @@ def measure(name: str, spec: Spec, effort: Effort) -> Measured:
     batch = Rows(make_task(data, train.batch, train.seed), data.length, train.truncate).batch(1)
     layers = [_layer(found, batch.tokens.shape, effort) for found in _mixers(model)]
     rows, tokens = batch.tokens.shape
-    return Measured(name, rows, tokens, effort.threads, layers, _step(model, batch, effort))
+    return Measured(name, rows, tokens, effort.threads, layers, step_time(model, batch, effort))
 
 
 class _Found(NamedTuple):
@@ -134,39 +109,3 @@ def _layer(found: _Found, shape: tuple[int, ...], effort: Effort) -> LayerTime:
     flops = 3 * mixer.cost.flops(tokens) * mixer.sizes.heads * rows * tokens
     what = f"{memory.rule.kind} x {memory.segmentation.kind} x {memory.readout.kind}"
     return LayerTime(name, what, seconds["forward"], seconds["backward"], flops, sgemm)
-
-
-def _step(model: Model, batch: AnyBatch, effort: Effort) -> StepTime:
-    optimizer, train = optimizer_of(model), model.spec.train
-    calls: dict[str, Callable[[], object]] = {
-        "step": lambda: take_step(1, batch, model, optimizer, train)
-    }
-    if streams(model):
-        calls["feed"] = _feeder(model, batch.tokens[0])
-    for call in calls.values():
-        call()
-    extra = extra_bytes(calls["step"])
-    seconds, sgemm = interleave(calls, effort)
-    token = seconds["feed"] / FED if "feed" in seconds else None
-    return StepTime(seconds["step"], _flops(model.spec, batch), extra, token, sgemm)
-
-
-def _flops(spec: Spec, batch: AnyBatch) -> float:
-    found = plan(spec)
-    head = next(row.flops for row in found.rows if row.name == "head")
-    body = (found.flops - head) * batch.tokens.size
-    return 3 * (body + head * float((batch.labels >= 0).sum()))
-
-
-def _feeder(model: Model, row: Array) -> Callable[[], object]:
-    """Feeds the tokens that follow a row, one by one, always from the same state."""
-    session = model.session()
-    session.feed(row)
-    begin = session.state
-
-    def run() -> None:
-        session.state = begin
-        for at in range(FED):
-            session.feed(row[at % len(row)][None])
-
-    return run

@@ -1,0 +1,43 @@
+"""A stand-in for a task where types and sizes matter only: random batches, a fresh optimizer."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcore.data import Batch, PackedBatch
+from mcore.model import Model
+from mcore.training.optim import AdamW
+from mcore.training.truncate import AnyBatch, Piece
+
+
+def optimizer_of(model: Model) -> AdamW:
+    """The optimizer that the spec names, before its first step."""
+    chosen = model.spec.train.optimizer
+    return AdamW(
+        model.params,
+        model.no_decay,
+        betas=chosen.betas,
+        eps=chosen.eps,
+        weight_decay=chosen.weight_decay,
+    )
+
+
+def sample(model: Model, rows: int, length: int) -> Iterator[AnyBatch]:
+    """Random batches of the types that the spec trains on: two if rows are trained in pieces."""
+    rng = np.random.default_rng(0)
+    tokens, labels = rng.integers(0, model.vocab, (2, rows, length))
+    if getattr(model.spec.data, "documents", False):
+        yield PackedBatch(tokens, labels, _documents(rows, length))
+    elif model.spec.train.truncate is None:
+        yield Batch(tokens, labels)
+    else:
+        _, saved = model.loss(tokens, labels)
+        yield Piece(tokens, labels, {})
+        yield Piece(tokens, labels, model.end(saved))
+
+
+def _documents(rows: int, length: int) -> NDArray[np.int64]:
+    """Two documents a row."""
+    ids = np.repeat([0, 1], [length // 2, length - length // 2])
+    return np.tile(ids, (rows, 1)).astype(np.int64)
