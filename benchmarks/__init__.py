@@ -1,1 +1,1 @@
-"""Measurements; run as modules, e.g. `python -m benchmarks.layer`."""
+"""Measurements: `python -m benchmarks` lists them."""
