@@ -49,7 +49,7 @@ def read_backward(
     )
 
     x = saved.x
-    dq, d_states, d_gates = (np.zeros_like(array) for array in x[:3])
+    dq, d_states, d_gates = (np.zeros(array.shape, array.dtype) for array in x[:3])
     tasks = Tasks(x.q.shape[0] * x.q.shape[2], threads)
     given = plain(dy, x.q)
     run(deep_read_backward_kernel, tasks, x, backward_work, given, (dq, d_states, d_gates))

@@ -13,16 +13,15 @@ from mcore.backends.numba_cpu.blocks import load_rows
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.deep_read_kernels import DeepReadInputs, choose_block
 from mcore.backends.numba_cpu.deep_read_kernels import work as read_work
-from mcore.backends.numba_cpu.gelu_vector import gelu_slope
+from mcore.backends.numba_cpu.gelu_vector import normal
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.visible import pick_rows
 
 
 class DeepReadBackwardWork(NamedTuple):
-    """Work arrays of one thread, as in `DeepReadWork`, and:
+    """Work arrays of one thread, as in `DeepReadWork` but for `before`, and:
 
     Attributes:
-        slope: (n, E), in place of `before`.
         dq: (n, K), in place of `answers`.
         dy, picked_dy: (n, K).
         d_hidden: (n, E).
@@ -32,7 +31,6 @@ class DeepReadBackwardWork(NamedTuple):
     q: Any
     picked: Any
     dq: Any
-    slope: Any
     hidden: Any
     w_in_t: Any
     weights: Any
@@ -47,8 +45,8 @@ class DeepReadBackwardWork(NamedTuple):
 def backward_work(x: DeepReadInputs) -> DeepReadBackwardWork:
     """Work arrays of one thread for `deep_read_backward_kernel`."""
     shared = read_work(x)
-    others = [np.empty_like(x) for x in (shared.q, shared.q, shared.hidden)]
-    return DeepReadBackwardWork(*shared, *others)
+    dy, picked_dy, d_hidden = (np.empty_like(x) for x in (shared.q, shared.q, shared.before))
+    return DeepReadBackwardWork(*shared[:3], *shared[4:], dy, picked_dy, d_hidden)
 
 
 @kernel
@@ -97,12 +95,13 @@ def _hidden_backward(x: Any, place: Any, rows: Any, work: Any, d_gates: Any) -> 
     for r in range(q.shape[0]):
         t, total = work.chosen[r], x.q.dtype.type(0)
         weight, hidden, d_hidden = work.weights[t], work.hidden[r], work.d_hidden[r]
-        gelu_slope(hidden, hidden, work.slope[r])
         for j in range(q.shape[1]):
             total += q[r, j] * dy[r, j]
         for e in range(hidden.shape[0]):
-            total += hidden[e] * d_hidden[e]
-            hidden[e] *= weight
-            d_hidden[e] *= weight * work.slope[r, e]
+            before = hidden[e]
+            below, density = normal(before)
+            total += before * below * d_hidden[e]
+            hidden[e] = weight * before * below
+            d_hidden[e] *= weight * (below + before * density)
         if d_gates.size and weight != 0:
             d_gates[b, begin + t, h, column] = total

@@ -20,8 +20,8 @@ from numba.extending import overload
 from mcore.backends.numba_cpu.caching import EXACT, device
 from mcore.backends.numba_cpu.elementwise import exp
 
-_F = np.float32
-_CENTRE_32, _END_32, _DENSITY_32 = _F(4), _F(15), _F(1 / math.sqrt(2 * math.pi))
+_F, _I = np.float32, np.int32
+_END_32, _DENSITY_32 = _F(13.26), _F(1 / math.sqrt(2 * math.pi))
 _TAIL_32 = tuple(
     _F(c)
     for c in (
@@ -31,6 +31,18 @@ _TAIL_32 = tuple(
         0.755285139176193936,
     )
 )  # fmt: skip
+
+_LOG2_32 = _F(-0.5 / math.log(2))
+# Its last bits are an exponent's bias: those of a sum with it are the exponent of a power of two.
+_ROUND_32 = _F(1.5 * 2**23 + 127)
+_POWER_32 = tuple(
+    _F(c)
+    for c in (
+        0.0013400432165218525, 0.009676037097858643, 0.05550327214209617, 0.2402210735583069,
+        0.6931472067106196, 1.0000000754953484,
+    )
+)  # fmt: skip
+"""2^r for |r| <= 1/2, Chebyshev's series; highest power first. At _END the exponent is that of 0."""
 
 _CENTRE_64, _END_64, _DENSITY_64 = 4.0, 39.0, 1 / math.sqrt(2 * math.pi)
 _HIGH_64 = (
@@ -49,12 +61,18 @@ both Phi(-a) and N(a) are 0 in their type."""
 
 def _normal32(x: Any) -> Any:
     a = min(abs(x), _END_32)
-    u = _F(1) / (a + _CENTRE_32)
-    t = (a - _CENTRE_32) * u
+    u = _F(1) / (a + _F(4))
+    t = _F(1) - _F(8) * u
     p = _TAIL_32[0]
     for n in range(1, 10):
         p = p * t + _TAIL_32[n]
-    e = exp(_F(-0.5) * a * a)
+    square = a * a
+    rounded = square * _LOG2_32 + _ROUND_32
+    r = square * _LOG2_32 - (rounded - _ROUND_32)
+    e = _POWER_32[0]
+    for n in range(1, 6):
+        e = e * r + _POWER_32[n]
+    e = e * _I(_F(rounded).view(_I) << _I(23)).view(_F)
     tail = e * (p * u)
     return (tail if x < _F(0) else _F(1) - tail), e * _DENSITY_32
 
