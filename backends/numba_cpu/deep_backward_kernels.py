@@ -1,7 +1,6 @@
 """Scan of deep memories backwards: segments from the last, each replayed from its checkpoint.
 
-The memory before each block is needed. A segment of few blocks keeps all of them; one of many keeps
-every r-th with r about the square root of their number, and replays r at a time.
+`deep_plan` says which blocks are replayed when, and where the memory before each is kept.
 """
 
 from typing import Any, NamedTuple
@@ -18,10 +17,9 @@ from mcore.backends.numba_cpu.deep_kernels import (
     prepare_block,
     segment_start,
 )
+from mcore.backends.numba_cpu.deep_plan import NOWHERE, group, is_ready, plan_segment, slots
 from mcore.backends.numba_cpu.deep_space import new_block, new_gradient, shape_of
 from mcore.backends.numba_cpu.deep_work import DeepInputs, state_rows
-
-FEW = 16
 
 
 class BackwardWork(NamedTuple):
@@ -31,17 +29,17 @@ class BackwardWork(NamedTuple):
         block, out: a block and its gradients.
         dy: (n, K).
         borders: of the segment's blocks.
+        plan: of the segment, see `plan_segment`.
         d_state: (rows, E).
-        outer: (groups, rows, E) the state before each group of blocks.
-        states: (r, rows, E) the state before each block of a group.
+        states: (slots, rows, E) memories before blocks; the first is not used.
     """
 
     block: Any
     out: Any
     dy: Any
     borders: Any
+    plan: Any
     d_state: Any
-    outer: Any
     states: Any
 
 
@@ -49,12 +47,11 @@ def backward_work(x: DeepInputs) -> BackwardWork:
     """Work arrays of one thread."""
     shape, rows = shape_of(x, backward=True), state_rows(x)
     longest = int(np.diff(x.bounds, axis=1).max())
-    blocks = longest // shape.n + longest // x.chunk + 2
-    r = min(longest, max(FEW, int(blocks**0.5) + 1))
+    blocks = min(longest, longest // shape.n + longest // x.chunk + 2)
     return BackwardWork(
-        new_block(x, shape), new_gradient(shape), shape.empty(shape.n, shape.keys),
-        np.empty(x.q.shape[1] + 1, np.int64), shape.empty(rows, shape.width),
-        shape.empty(r + 1, rows, shape.width), shape.empty(r, rows, shape.width),
+        new_block(x, shape, group(blocks)), new_gradient(shape), shape.empty(shape.n, shape.keys),
+        np.empty(x.q.shape[1] + 1, np.int64), np.empty((3 * blocks, 4), np.int64),
+        shape.empty(rows, shape.width), shape.empty(slots(blocks), rows, shape.width),
     )  # fmt: skip
 
 
@@ -86,14 +83,12 @@ def _segment_backward(x: Any, at: Any, used: bool, arrays: Any, gradients: Any) 
         add(given[2][b, s, h], work.d_state)
         used = True
     count = cut_segment(x, b, s, work.dy.shape[0], work.borders)
-    r = count if count <= FEW else int(np.ceil(np.sqrt(count)))
-    state, lifts = segment_start(x, given[0], at)
-    _replay_groups(x, at, (r, count), (state, lifts), work)
-    for first in range((count - 1) // r * r, -1, -r):
-        start = (work.outer[first // r], True) if first > 0 else (state, lifts)
-        span = (first, min(first + r, count))
-        _group_backward(x, (*at, span), used, start, (*arrays, gradients))
-        used = True
+    start, lifts = segment_start(x, given[0], at)
+    for step in range(plan_segment(count, work.plan)):
+        i, source = work.plan[step, 0], work.plan[step, 2]
+        state = start if source == 0 else work.states[source]
+        status = (lifts or i > 0, used or i < count - 1)
+        _step(x, (b, h, s, step), status, (work, given, state), gradients)
     if x.restart[b, s]:
         add(work.d_state[: x.start.shape[1]], gradients.start[b, h])
         clear(work.d_state)
@@ -102,38 +97,21 @@ def _segment_backward(x: Any, at: Any, used: bool, arrays: Any, gradients: Any) 
 
 
 @device
-def _replay_groups(x: Any, at: Any, counts: Any, start: Any, work: Any) -> None:
-    """Fill `work.outer`: the state before each group of r blocks, but the first."""
-    r, count = counts
-    state, lifts = start
-    for i in range((count - 1) // r * r):
-        after = work.outer[(i + 1) // r] if (i + 1) % r == 0 else work.states[i % 2]
-        _replay(x, (*at, i), lifts or i > 0, work, (state, after))
-        state = after
+def _step(x: Any, at: Any, status: Any, arrays: Any, gradients: Any) -> None:
+    """Step `at` = (b, h, s, step) of the plan: a block to the slot after it, or backwards.
 
-
-@device
-def _group_backward(x: Any, at: Any, used: bool, start: Any, arrays: Any) -> None:
-    """The blocks of `at` = (b, h, s, (first, end)), from the state before the first of them."""
-    b, h, s, (first, end) = at
-    state, lifts = start
-    work, given, gradients = arrays
-    for i in range(first, end - 1):
-        after = work.states[i - first]
-        _replay(x, (b, h, s, i), lifts or i > first, work, (state, after))
-        state = after
-    for i in range(end - 1, first - 1, -1):
-        state = work.states[i - first - 1] if i > first else start[0]
-        status = (lifts or i > first, used or i < end - 1)
-        block_backward(x, (b, h, s, i), status, (work, given, state), gradients)
-
-
-@device
-def _replay(x: Any, at: Any, lifts: bool, work: Any, states: Any) -> None:
-    """From the state before block `at` = (b, h, s, i) to the one after it."""
-    b, h, s, i = at
+    status: of `block_backward`.
+    """
+    b, h, s, step = at
+    work, given, state = arrays
+    i, target = work.plan[step, 0], work.plan[step, 3]
     begin, end = work.borders[i], work.borders[i + 1]
-    block = cut_block(work.block, end - begin)
-    anchor = anchor_row(x, b, s, begin, states[0])
-    prepare_block(x, (b, h, begin, end - begin), anchor, states[0], block)
-    move_on(x, (b, s, anchor), end, lifts, block, states)
+    place = (b, h, begin, end - begin)
+    block = cut_block(work.block, end - begin, work.plan[step, 1])
+    anchor = anchor_row(x, b, s, begin, state)
+    if not is_ready(work.plan, step):
+        prepare_block(x, place, anchor, state, block)
+    if target == NOWHERE:
+        block_backward(x, (place, s, anchor), status, (work, given, state, block), gradients)
+    else:
+        move_on(x, (b, s, anchor), end, status[0], block, (state, work.states[target]))

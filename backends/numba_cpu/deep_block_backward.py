@@ -14,33 +14,28 @@ from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.deep_answers import ask_hidden
 from mcore.backends.numba_cpu.deep_answers_backward import ask_backward, ask_hidden_backward
 from mcore.backends.numba_cpu.deep_coefficients import clear_coefficients, coefficients_backward
-from mcore.backends.numba_cpu.deep_cut import begins_chunk, cut_block, cut_gradient
+from mcore.backends.numba_cpu.deep_cut import begins_chunk, cut_gradient
 from mcore.backends.numba_cpu.deep_inner import inner_backward
-from mcore.backends.numba_cpu.deep_kernels import anchor_row, prepare_block
 from mcore.backends.numba_cpu.deep_update import advance_backward
 
 
 @device
 def block_backward(x: Any, at: Any, status: Any, arrays: Any, gradients: Any) -> None:
-    """Block `at` = (b, h, s, i) from the state before it; `work.d_state` moves to before it.
+    """Block `at` = (place, segment, anchor), prepared; `work.d_state` moves to before it.
 
     status: whether there may be a momentum, whether `work.d_state` holds anything but zeros.
-    arrays: the work arrays, what is given, the state.
+    arrays: the work arrays, what is given, the state before the block, the block.
     """
-    b, h, s, i = at
-    work, given, state = arrays
-    begin, end = work.borders[i], work.borders[i + 1]
-    place = (b, h, begin, end - begin)
-    block, out = cut_block(work.block, end - begin), cut_gradient(work.out, end - begin)
-    dy = work.dy[: end - begin]
+    place, s, anchor = at
+    work, given, state, block = arrays
+    b, _, begin, n = place
+    out, dy = cut_gradient(work.out, n), work.dy[:n]
     load_rows(given[1], place, dy)
-    anchor = anchor_row(x, b, s, begin, state)
-    prepare_block(x, place, anchor, state, block)
     lifts = status[0] and block.moves
     _clear(dy, out)
     if status[1]:
         advance_backward(block, lifts, state, work.d_state, out)
-        _fold_anchor(x, (b, s), (begin, end), work.d_state)
+        _fold_anchor(x, (b, s), (begin, begin + n), work.d_state)
     _answers_backward(x, place, lifts, (block, state, work.d_state, dy, given[3]), out)
     if x.extra.size:
         store_rows(out.query, gradients.extra, place)

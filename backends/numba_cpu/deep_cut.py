@@ -46,22 +46,25 @@ def matrix(flat: Any, rows: int, columns: int) -> Any:
 
 
 @device
-def cut_block(block: Any, n: int) -> Any:
-    """The work arrays for n tokens."""
+def cut_block(block: Any, n: int, slot: int) -> Any:
+    """The work arrays for n tokens; what is kept of several blocks, from place `slot`."""
     t, i, c, q, s = block.tokens, block.inner, block.coefficients, block.query, block.scratch
-    keys, width = t.q.shape[1], i.value.shape[1]
+    keys, width = t.q.shape[2], i.value.shape[2]
     wide = width if s.hidden.size else 0
     tokens = Tokens(
-        t.q[:n], t.k[:n], t.v[:n], matrix(t.k_t, keys, n),
-        t.step[:n], t.decay[:n], t.momentum[:n], t.delta[:n], t.gate[:n],
+        t.q[slot, :n], t.k[slot, :n], t.v[slot, :n], matrix(t.k_t[slot], keys, n),
+        t.step[slot, :n], t.decay[slot, :n], t.momentum[slot, :n], t.delta[slot, :n],
+        t.gate[slot, :n],
     )  # fmt: skip
     inner = Inner(
-        i.value[:n], i.slope[:n], i.bend[:n], i.down[:n], matrix(i.value_t, width, n),
-        matrix(i.down_t, wide, n), i.miss[:n], i.pull[:n], i.length[:n],
+        i.value[slot, :n], i.slope[slot, :n], i.bend[slot, :n], i.down[slot, :n],
+        matrix(i.value_t[slot], width, n), matrix(i.down_t[slot], wide, n), i.miss[slot, :n],
+        i.pull[slot, :n], i.length[slot, :n],
     )  # fmt: skip
     coefficients = Coefficients(
-        matrix(c.weights, n, n + 2), matrix(c.momenta, n, n + 2), matrix(c.pairs, n, n),
-        c.since[:n], c.lifted[:n], c.until[:n], c.pushed[:n],
+        matrix(c.weights[slot], n, n + 2), matrix(c.momenta[slot], n, n + 2),
+        matrix(c.pairs[slot], n, n), c.since[slot, :n], c.lifted[slot, :n], c.until[slot, :n],
+        c.pushed[slot, :n],
     )  # fmt: skip
     query = Query(
         q.before[:n], q.value[:n], q.slope[:n], matrix(q.value_t, width, n),
@@ -70,8 +73,8 @@ def cut_block(block: Any, n: int) -> Any:
     some = n if wide else 0
     scratch = Scratch(
         matrix(s.pairs, n, n), matrix(s.d_pairs, some, n), matrix(s.columns, keys, n),
-        matrix(s.keys_t, keys if wide else 0, n), s.scaled[:n], s.hidden[:n],
-        matrix(s.hidden_t, wide, n),
+        matrix(s.keys_t, keys if wide else 0, n), s.scaled[:n], s.pushed[:n],
+        s.hidden[:n], matrix(s.hidden_t, wide, n),
     )  # fmt: skip
     return Block(tokens, inner, coefficients, query, scratch, block.moves)
 

@@ -29,7 +29,7 @@ def forward_work(x: DeepInputs) -> Work:
     shape = shape_of(x, backward=False)
     borders = np.empty(x.q.shape[1] + 1, np.int64)
     states = shape.empty(2, state_rows(x), shape.width)
-    return Work(new_block(x, shape), shape.empty(shape.n, shape.keys), borders, states)
+    return Work(new_block(x, shape, 1), shape.empty(shape.n, shape.keys), borders, states)
 
 
 @kernel
@@ -115,7 +115,7 @@ def _scan_block(x: Any, at: Any, lifts: bool, work: Any, states: Any, out: Any) 
     state, (reads, hidden) = states[0], out
     begin, end = work.borders[i], work.borders[i + 1]
     place = (b, h, begin, end - begin)
-    block, y = cut_block(work.block, end - begin), work.y[: end - begin]
+    block, y = cut_block(work.block, end - begin, 0), work.y[: end - begin]
     anchor = anchor_row(x, b, s, begin, state)
     prepare_block(x, place, anchor, state, block)
     if x.extra.size:

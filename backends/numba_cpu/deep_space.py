@@ -25,8 +25,8 @@ class Shape(NamedTuple):
         return np.empty(shape, self.dtype)
 
     def if_backward(self, *shape: int) -> Any:
-        """The same, or no elements."""
-        return self.empty(*(shape if self.backward else (0,) * len(shape)))
+        """The same, or no elements: the last length is 0."""
+        return self.empty(*(shape if self.backward else (*shape[:-1], 0)))
 
 
 def shape_of(x: DeepInputs, backward: bool) -> Shape:
@@ -36,15 +36,14 @@ def shape_of(x: DeepInputs, backward: bool) -> Shape:
     return Shape(n, x.q.shape[3], x.start.shape[2], x.q.dtype, backward)
 
 
-def new_block(x: DeepInputs, shape: Shape) -> Block:
-    """Arrays for blocks of up to n tokens; those with n columns as vectors, to be cut to size."""
-    n, keys, empty = shape.n, shape.keys, shape.empty
-    q, k, v, k_t = empty(n, keys), empty(n, keys), empty(n, keys), empty(keys * n)
-    step, decay, momentum, delta, gate = _vectors(shape, 5)
-    tokens = Tokens(q, k, v, k_t, step, decay, momentum, delta, gate)
-    inner = _inner(shape)
-    moves = x.momentum.size > 0
-    return Block(tokens, inner, _coefficients(shape), _query(shape, inner), _scratch(shape), moves)
+def new_block(x: DeepInputs, shape: Shape, slots: int) -> Block:
+    """Arrays for blocks of up to n tokens; those with n columns as vectors, to be cut to size.
+
+    Tokens, inner gradients and coefficients have room for those of `slots` blocks.
+    """
+    inner, moves = _inner(shape, slots), x.momentum.size > 0
+    tokens, coefficients = _tokens(shape, slots), _coefficients(shape, slots)
+    return Block(tokens, inner, coefficients, _query(shape, inner), _scratch(shape), moves)
 
 
 def new_gradient(shape: Shape) -> BlockGradient:
@@ -62,21 +61,26 @@ def new_gradient(shape: Shape) -> BlockGradient:
     )
 
 
-def _inner(shape: Shape) -> Inner:
+def _tokens(shape: Shape, slots: int) -> Tokens:
+    n, keys, empty = shape.n, shape.keys, shape.empty
+    q, k, v = (empty(slots, n, keys) for _ in range(3))
+    step, decay, momentum, delta, gate = (empty(slots, n) for _ in range(5))
+    return Tokens(q, k, v, empty(slots, keys * n), step, decay, momentum, delta, gate)
+
+
+def _inner(shape: Shape, slots: int) -> Inner:
     n, keys, width, empty = shape.n, shape.keys, shape.width, shape.empty
-    bend, down_t = shape.if_backward(n, width), shape.if_backward(width * n)
-    value, slope, down, value_t = (
-        empty(n, width), empty(n, width), empty(n, width), empty(width * n)
-    )  # fmt: skip
-    return Inner(
-        value, slope, bend, down, value_t, down_t, empty(n, keys), empty(n, keys), empty(n)
-    )
+    value, slope, down = (empty(slots, n, width) for _ in range(3))
+    bend, down_t = shape.if_backward(slots, n, width), shape.if_backward(slots, width * n)
+    miss, pull = empty(slots, n, keys), empty(slots, n, keys)
+    value_t, length = empty(slots, width * n), empty(slots, n)
+    return Inner(value, slope, bend, down, value_t, down_t, miss, pull, length)
 
 
 def _query(shape: Shape, inner: Inner) -> Query:
     n, width, empty = shape.n, shape.width, shape.empty
     # Forward is done with gelu's slope before it needs the queries' hidden vectors.
-    before, value = empty(n, width) if shape.backward else inner.slope, empty(n, width)
+    before, value = empty(n, width) if shape.backward else inner.slope[0], empty(n, width)
     since, lifted, minus = _vectors(shape, 3)
     slope, value_t = shape.if_backward(n, width), empty(width * n)
     return Query(before, value, slope, value_t, since, lifted, minus)
@@ -86,15 +90,16 @@ def _scratch(shape: Shape) -> Scratch:
     n, keys, width, empty = shape.n, shape.keys, shape.width, shape.empty
     return Scratch(
         empty(n * n), shape.if_backward(n * n), empty(keys * n), shape.if_backward(keys * n),
-        empty(n, keys), shape.if_backward(n, width), shape.if_backward(width * n),
+        empty(n, keys), empty(n, keys), shape.if_backward(n, width),
+        shape.if_backward(width * n),
     )  # fmt: skip
 
 
-def _coefficients(shape: Shape) -> Coefficients:
+def _coefficients(shape: Shape, slots: int) -> Coefficients:
     n, empty = shape.n, shape.empty
-    since, lifted, until, pushed = _vectors(shape, 4)
-    rows = n * (n + 2)
-    return Coefficients(empty(rows), empty(rows), empty(n * n), since, lifted, until, pushed)
+    weights, momenta = (empty(slots, n * (n + 2)) for _ in range(2))
+    since, lifted, until, pushed = (empty(slots, n) for _ in range(4))
+    return Coefficients(weights, momenta, empty(slots, n * n), since, lifted, until, pushed)
 
 
 def _vectors(shape: Shape, count: int) -> list[Any]:

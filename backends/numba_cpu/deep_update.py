@@ -20,40 +20,49 @@ def advance(block: Any, lifts: bool, source: Any, target: Any) -> None:
 
     lifts: whether there is a momentum that is not zero. An anchor is not touched.
     """
-    tokens, inner, c, scratch = block.tokens, block.inner, block.coefficients, block.scratch
-    keys = tokens.k.shape[1]
-    weights, momentum = target[: 2 * keys], target[2 * keys :]
-    _decay(c, lifts, (source[: 2 * keys], source[2 * keys :]), (weights, momentum))
-    _write(tokens, inner, c.until, scratch.scaled, weights, 1)
-    if block.moves:
-        _write(tokens, inner, c.pushed, scratch.scaled, momentum, 1 if lifts else 0)
+    tokens, inner, keys = block.tokens, block.inner, block.tokens.k.shape[1]
+    states = (source[: 4 * keys], target[: 4 * keys])
+    _advance_layer(block, lifts, (tokens.k, inner.down), states, 0)
+    _advance_layer(block, lifts, (inner.pull, inner.value), states, keys)
 
 
 @device
-def _decay(c: Any, lifts: bool, sources: Any, targets: Any) -> None:
-    """`since_end W + lifted_end S` and `kept S`."""
-    weights, momentum = sources
-    new_weights, new_momentum = targets
+def _advance_layer(block: Any, lifts: bool, layer: Any, states: Any, first: int) -> None:
+    """The rows from `first` on of both matrices, a few at a time, which stay in the fast caches.
+
+    layer: K, down or R, A.
+    """
+    rows, hidden = layer
+    c, keys = block.coefficients, rows.shape[1]
+    scaled, pushed = block.scratch.scaled, block.scratch.pushed
+    scale_rows(rows, c.until, scaled)
+    if block.moves:
+        scale_rows(rows, c.pushed, pushed)
+    few = max(8, rows.shape[0])
+    for i in range(0, keys, few):
+        end = min(i + few, keys)
+        _decay(c, lifts, states, (first + i, first + end), 2 * keys)
+        weights = states[1][first + i : first + end]
+        gemm(scaled.T[i:end], hidden, weights, -1.0, 1, FULL)
+        if block.moves:
+            momentum = states[1][2 * keys + first + i : 2 * keys + first + end]
+            gemm(pushed.T[i:end], hidden, momentum, -1.0, 1 if lifts else 0, FULL)
+
+
+@device
+def _decay(c: Any, lifts: bool, states: Any, rows: Any, momentum: int) -> None:
+    """`since_end W + lifted_end S` and `kept S`; S is `momentum` rows below W."""
+    source, target = states
     n = c.since.shape[0]
     since, lifted, kept = c.since[n - 1], c.lifted[n - 1], c.momenta[n - 1, n + 1]
-    for i in range(weights.shape[0]):
+    for i in range(rows[0], rows[1]):
         if lifts:
-            for e in range(weights.shape[1]):
-                new_weights[i, e] = since * weights[i, e] + lifted * momentum[i, e]
-                new_momentum[i, e] = kept * momentum[i, e]
+            for e in range(source.shape[1]):
+                target[i, e] = since * source[i, e] + lifted * source[momentum + i, e]
+                target[momentum + i, e] = kept * source[momentum + i, e]
         else:
-            for e in range(weights.shape[1]):
-                new_weights[i, e] = since * weights[i, e]
-
-
-@device
-def _write(tokens: Any, inner: Any, strength: Any, scaled: Any, target: Any, add: int) -> None:
-    """`target (+)= -(strength . K)^T down` over `-(strength . R)^T A`."""
-    keys = tokens.k.shape[1]
-    scale_rows(tokens.k, strength, scaled)
-    gemm(scaled.T, inner.down, target[:keys], -1.0, add, FULL)
-    scale_rows(inner.pull, strength, scaled)
-    gemm(scaled.T, inner.value, target[keys : 2 * keys], -1.0, add, FULL)
+            for e in range(source.shape[1]):
+                target[i, e] = since * source[i, e]
 
 
 @device

@@ -74,19 +74,25 @@ class Tokens(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """pairs, d_pairs (n, n); columns, keys_t (K, n); scaled (n, K); hidden (n, E), hidden_t."""
+    """pairs, d_pairs (n, n); columns, keys_t (K, n); scaled, pushed (n, K); hidden (n, E) and
+    hidden_t (E, n)."""
 
     pairs: Any
     d_pairs: Any
     columns: Any
     keys_t: Any
     scaled: Any
+    pushed: Any
     hidden: Any
     hidden_t: Any
 
 
 class Block(NamedTuple):
-    """The work arrays of a block; `moves` says whether the rule has a momentum."""
+    """The work arrays of a block; `moves` says whether the rule has a momentum.
+
+    Before they are cut to a block, tokens, inner and coefficients have a first axis: one place for
+    each of several blocks.
+    """
 
     tokens: Tokens
     inner: Inner

@@ -42,7 +42,7 @@ _POWER_32 = tuple(
         0.6931472067106196, 1.0000000754953484,
     )
 )  # fmt: skip
-"""2^r for |r| <= 1/2, Chebyshev's series; highest power first. At _END the exponent is that of 0."""
+"""2^r for |r| <= 1/2, highest power first. At _END the exponent is that of 0."""
 
 _CENTRE_64, _END_64, _DENSITY_64 = 4.0, 39.0, 1 / math.sqrt(2 * math.pi)
 _HIGH_64 = (
