@@ -19,7 +19,7 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.misc.appdirs import AppDirs
 
-from mcore.backends.numba_cpu.linking import DeviceCompiler
+from mcore.backends.numba_cpu.linking import DeviceCompiler, KernelCompiler
 
 EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}
 """Options of functions whose operations must keep their order: rounding tricks rely on it."""
@@ -120,7 +120,8 @@ def _attach_cache(dispatcher: Any) -> None:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point called from Python: no GIL, cached on disk."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=_SUMS)(function)
+    options = {"error_model": "numpy", "fastmath": _SUMS, "pipeline_class": KernelCompiler}
+    dispatcher = numba.njit(nogil=True, **options)(function)
     _attach_cache(dispatcher)
     return dispatcher
 

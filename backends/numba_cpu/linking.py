@@ -4,6 +4,9 @@ Numba optimises and assembles every compiled function together with all its call
 is only ever called by other compiled functions; in a tree of small functions most of the compile
 time goes into code that never runs. Here a device function stops at LLVM IR, and is optimised and
 assembled once, inside each kernel. It cannot be called from Python.
+
+Neither kernels nor device functions count references: the caller holds all arrays, none is made
+inside, and the counting of each array in each tuple would be a good part of the code.
 """
 
 import ctypes
@@ -32,7 +35,22 @@ class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _DeviceLowering(NativeLowering):  # type: ignore[misc]
+class _KernelLowering(NativeLowering):  # type: ignore[misc]
+    """Lower to machine code without reference counts."""
+
+    _name = "kernel_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        context = state.targetctx
+        # Not by an option: typing would then refuse functions that return a part of an array.
+        state.targetctx = context.subtarget(enable_nrt=False)
+        super().run_pass(state)
+        state.targetctx = context
+        return True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _DeviceLowering(_KernelLowering):
     """Lower to LLVM IR and register the function for callers."""
 
     _name = "device_lowering"
@@ -51,15 +69,23 @@ class _DeviceLowering(NativeLowering):  # type: ignore[misc]
         return True
 
 
-class DeviceCompiler(CompilerBase):  # type: ignore[misc]
+class KernelCompiler(CompilerBase):  # type: ignore[misc]
     """Numba's pipeline but for its last step."""
+
+    lowering: type[NativeLowering] = _KernelLowering
 
     def define_pipelines(self) -> list[Any]:
         """The one pipeline."""
         pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
         pipeline.passes = [
-            (_DeviceLowering if step is NativeLowering else step, text)
+            (self.lowering if step is NativeLowering else step, text)
             for step, text in pipeline.passes
         ]
         pipeline.finalize()
         return [pipeline]
+
+
+class DeviceCompiler(KernelCompiler):
+    """The same, without machine code."""
+
+    lowering = _DeviceLowering
