@@ -66,7 +66,7 @@ def scan_backward_kernel(span: Any, x: Any, work: Any, given: Any, gradients: An
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
         clear(work.d_state)
-        used = False
+        used = given[2].size > 0
         for s in range(x.restart.shape[1] - 1, -1, -1):
             if x.bounds[b, s] < x.bounds[b, s + 1]:
                 used = _segment_backward(x, (b, h, s), used, (work, given), gradients)
