@@ -7,8 +7,9 @@ With n tokens, incoming state S (K, V), factors a_t = exp(log_decay_t) (K,), and
     A_tj = q_t . r_tj  (j <= t)               y = A V + (since * Q) S
     S' = diag(since_n) S + (until * K)^T V
 
-Ratios are running products of factors: nothing is divided, so a decay of e^-40 does no harm, and
-no exponential is taken but one for each factor.
+Ratios are running products of factors: nothing is divided, so a decay of e^-40 does no harm. The
+pairs inside a chunk take n / 2 passes over K for each token, so chunks are short; mild decays are
+better served by `channel_mild`.
 """
 
 from typing import Any, NamedTuple
@@ -23,10 +24,6 @@ from mcore.backends.numba_cpu.gemm import (
     LOWER,
     gemm,
 )
-
-CHANNEL_ROWS = 16
-"""Tokens of a chunk: the pairs inside it take n / 2 passes over K for each token."""
-
 
 class ChannelChunk(NamedTuple):
     """n tokens and their factors; a short last chunk is filled up with k, v = 0 and a = 1.

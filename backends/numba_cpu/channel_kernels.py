@@ -7,13 +7,28 @@ import numpy as np
 from mcore.backends.numba_cpu.blocks import add, clear, copy, load_rows, store_rows
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.channel_chunk import (
-    CHANNEL_ROWS,
     channel_answers,
     channel_write,
     load_channel_chunk,
     make_chunk,
 )
 from mcore.backends.numba_cpu.channel_chunk_backward import channel_backward, make_gradient
+from mcore.backends.numba_cpu.channel_levels import STRONG, STRONG_ROWS, choose_level
+from mcore.backends.numba_cpu.channel_mild import (
+    load_factors,
+    load_scaled,
+    mild_answers,
+    mild_pairs,
+    mild_write,
+)
+from mcore.backends.numba_cpu.channel_mild_backward import (
+    add_uses,
+    end_backward,
+    mild_backward,
+    store_scaled,
+    written_backward,
+)
+from mcore.backends.numba_cpu.channel_work import course, mild_work
 from mcore.backends.numba_cpu.scan_work import ScanInputs, segment_start
 
 
@@ -21,44 +36,40 @@ class ChannelWork(NamedTuple):
     """Work arrays of one thread.
 
     Attributes:
-        chunk: tokens of a chunk.
-        out: their gradients.
-        y: (n, V) answers or their gradient.
-        d_state: (K, V).
-        states: (chunks, K, V) the state before each chunk of a segment; forward needs one.
+        mild: chunks of every level.
+        course: chunks of a segment.
+        strong: a chunk without divisions.
+        out: its gradients.
+        y: (n, V) its answers or their gradient.
     """
 
-    chunk: Any
+    mild: Any
+    course: Any
+    strong: Any
     out: Any
     y: Any
-    d_state: Any
-    states: Any
 
 
 def forward_work(x: ScanInputs) -> ChannelWork:
     """Work arrays of one thread for `channel_scan_kernel`."""
-    return _work(x, 1)
+    return _work(x, backward=False)
 
 
 def backward_work(x: ScanInputs) -> ChannelWork:
     """Work arrays of one thread for `channel_backward_kernel`."""
-    longest = int(np.diff(x.bounds, axis=1).max())
-    return _work(x, -(-longest // CHANNEL_ROWS))
+    return _work(x, backward=True)
 
 
-def _work(x: ScanInputs, chunks: int) -> ChannelWork:
-    keys, values, dtype = x.q.shape[3], x.v.shape[3], x.q.dtype
-    chunk = make_chunk(CHANNEL_ROWS, keys, values, dtype)
-    states = np.empty((chunks, keys, values), dtype)
-    return ChannelWork(
-        chunk, make_gradient(chunk), np.empty_like(chunk.v), np.empty_like(states[0]), states
-    )
+def _work(x: ScanInputs, backward: bool) -> ChannelWork:
+    chunk = make_chunk(STRONG_ROWS, x.q.shape[3], x.v.shape[3], x.q.dtype)
+    out, y = make_gradient(chunk), np.empty_like(chunk.v)
+    return ChannelWork(mild_work(x, 1, backward), course(x, backward), chunk, out, y)
 
 
 @kernel
 def channel_scan_kernel(span: Any, x: Any, work: Any, reads: Any, checkpoints: Any) -> None:
     """Reads (B, T, H, V) and checkpoints (B, S, H, K, V) for the tasks (row, head) in `span`."""
-    heads, state = x.q.shape[2], work.states[0]
+    heads, state = x.q.shape[2], work.course.states[0]
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
         for s in range(x.restart.shape[1]):
@@ -73,61 +84,131 @@ def channel_scan_kernel(span: Any, x: Any, work: Any, reads: Any, checkpoints: A
 def _scan_segment(x: Any, segment: Any, fresh: bool, work: Any, reads: Any) -> None:
     """The tokens of `segment` = (b, h, first, last), from `states[0]`, which goes to its end."""
     b, h, first, last = segment
-    chunk, state = work.chunk, work.states[0]
-    for begin in range(first, last, CHANNEL_ROWS):
-        place = (b, h, begin, min(CHANNEL_ROWS, last - begin))
-        load_channel_chunk(x, place, chunk)
-        channel_answers(chunk, state, fresh and begin == first, work.out.whole, work.y)
-        channel_write(chunk, state)
-        store_rows(work.y, reads, place)
+    state, begin = work.course.states[0], first
+    while begin < last:
+        left = (b, h, begin, last - begin)
+        level, n = choose_level(x.log_decay, left, work.mild.rows, work.mild.sums)
+        place, empty = (b, h, begin, n), fresh and begin == first
+        _load(x, place, level, work)
+        if level == STRONG:
+            channel_answers(work.strong, state, empty, work.out.whole, work.y)
+            store_rows(work.y, reads, place)
+            channel_write(work.strong, state)
+        else:
+            chunk = work.mild.chunks[level]
+            mild_pairs(chunk)
+            mild_answers(chunk, state, empty)
+            store_rows(chunk.y[0], reads, place)
+            mild_write(chunk, state)
+        begin += n
+
+
+@device
+def _load(x: Any, place: Any, level: int, work: Any) -> None:
+    """The tokens at `place` = (b, h, begin, n) into the chunk of their level."""
+    if level == STRONG:
+        load_channel_chunk(x, place, work.strong)
+    else:
+        chunk = work.mild.chunks[level]
+        load_factors(x.log_decay, place, chunk)
+        load_scaled(x.q, place, chunk.since, chunk.left[0])
+        load_scaled(x.k, place, chunk.inverse, chunk.right[0])
+        load_rows(x.v, place, chunk.written[0])
 
 
 @kernel
 def channel_backward_kernel(span: Any, x: Any, work: Any, given: Any, gradients: Any) -> None:
     """Gradients for the tasks (row, head) in `span`; given: checkpoints, d_reads, d_checkpoints."""
     checkpoints, d_reads, d_checkpoints = given
-    heads = x.q.shape[2]
+    heads, d_state = x.q.shape[2], work.course.d_state
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
-        clear(work.d_state)
+        clear(d_state)
         for s in range(x.restart.shape[1] - 1, -1, -1):
             first, last = x.bounds[b, s], x.bounds[b, s + 1]
             if first < last:
-                add(d_checkpoints[b, s, h], work.d_state)
-                fresh = segment_start(x, checkpoints, (b, h, s), work.states[0])
-                _replay(x, (b, h, first, last), work)
-                _segment_backward(x, (b, h, first, last), (fresh, d_reads), work, gradients)
+                add(d_checkpoints[b, s, h], d_state)
+                fresh = segment_start(x, checkpoints, (b, h, s), work.course.states[0])
+                chunks = _replay(x, (b, h, first, last), checkpoints[b, s, h], work)
+                for i in range(chunks - 1, -1, -1):
+                    _chunk_backward(x, (b, h, i), (d_reads, fresh), work, gradients)
                 if fresh:
-                    clear(work.d_state)
+                    clear(d_state)
         if x.carry.size:
-            copy(work.d_state, gradients.carry[b, h])
+            copy(d_state, gradients.carry[b, h])
 
 
 @device
-def _replay(x: Any, segment: Any, work: Any) -> None:
-    """Fill `states`, beginning with the state in `states[0]`."""
+def _replay(x: Any, segment: Any, end: Any, work: Any) -> int:
+    """Fill the course of a segment, from the state in `states[0]` on; returns its chunks."""
     b, h, first, last = segment
-    for begin in range(first, last - CHANNEL_ROWS, CHANNEL_ROWS):
-        i = (begin - first) // CHANNEL_ROWS
-        load_channel_chunk(x, (b, h, begin, CHANNEL_ROWS), work.chunk)
-        copy(work.states[i], work.states[i + 1])
-        channel_write(work.chunk, work.states[i + 1])
+    course, begin, i = work.course, first, 0
+    course.begins[0] = first
+    while begin < last:
+        left = (b, h, begin, last - begin)
+        level, n = choose_level(x.log_decay, left, work.mild.rows, work.mild.sums)
+        if begin + n < last:
+            _load(x, (b, h, begin, n), level, work)
+            copy(course.states[i], course.states[i + 1])
+            if level == STRONG:
+                channel_write(work.strong, course.states[i + 1])
+            else:
+                mild_write(work.mild.chunks[level], course.states[i + 1])
+        begin, i = begin + n, i + 1
+        course.levels[i - 1], course.begins[i] = level, begin
+    copy(end, course.states[i])
+    return i
 
 
 @device
-def _segment_backward(x: Any, segment: Any, given: Any, work: Any, gradients: Any) -> None:
-    """The chunks of a segment, from the last; `work.d_state` goes from its end to its start."""
-    b, h, first, last = segment
-    fresh, d_reads = given
-    out = work.out
-    for i in range((last - first - 1) // CHANNEL_ROWS, -1, -1):
-        begin = first + i * CHANNEL_ROWS
-        place = (b, h, begin, min(CHANNEL_ROWS, last - begin))
-        load_channel_chunk(x, place, work.chunk)
+def _chunk_backward(x: Any, chosen: Any, given: Any, work: Any, gradients: Any) -> None:
+    """Chunk i of a segment, `chosen` = (b, h, i); `d_state` goes from its end to its start."""
+    b, h, i = chosen
+    d_reads, fresh = given
+    course, level = work.course, work.course.levels[i]
+    begin = course.begins[i]
+    place = (b, h, begin, course.begins[i + 1] - begin)
+    start = (course.states[i], fresh and i == 0)
+    _load(x, place, level, work)
+    if level == STRONG:
         load_rows(d_reads, place, work.y)
-        start = (work.states[i], fresh and i == 0)
-        channel_backward(work.chunk, start, work.y, work.d_state, out)
-        store_rows(out.q, gradients.q, place)
-        store_rows(out.k, gradients.k, place)
-        store_rows(out.v, gradients.v, place)
-        store_rows(out.log_decay, gradients.log_decay, place)
+        channel_backward(work.strong, start, work.y, course.d_state, work.out)
+        _store_strong(work.out, place, gradients)
+    else:
+        chunk, out = work.mild.chunks[level], work.mild.out[level]
+        load_rows(d_reads, place, chunk.y[0])
+        mild_pairs(chunk)
+        end_backward(chunk, course.states[i + 1], course.d_state, out)
+        written_backward(chunk, course.d_state, (0, 1), out)
+        mild_backward(chunk, start, course.d_state, out)
+        _store_mild(chunk, out, place, gradients)
+        if start[1]:
+            _forget_nothing(gradients.log_decay[b, begin, h])
+
+
+@device
+def _store_strong(out: Any, place: Any, gradients: Any) -> None:
+    store_rows(out.q, gradients.q, place)
+    store_rows(out.k, gradients.k, place)
+    store_rows(out.v, gradients.v, place)
+    store_rows(out.log_decay, gradients.log_decay, place)
+
+
+@device
+def _store_mild(chunk: Any, out: Any, place: Any, gradients: Any) -> None:
+    b, h, begin, n = place
+    store_scaled(out.left[0], chunk.since, gradients.q, place)
+    store_scaled(out.right[0], chunk.inverse, gradients.k, place)
+    store_rows(out.written[0], gradients.v, place)
+    for t in range(n - 1, -1, -1):
+        add_uses(chunk.left[0], out.left[0], t, 1, out.total)
+        add_uses(chunk.right[0], out.right[0], t, -1, out.total)
+        for i in range(out.total.shape[0]):
+            gradients.log_decay[b, begin + t, h, i] = out.total[i]
+
+
+@device
+def _forget_nothing(d_log_decay: Any) -> None:
+    """Exactly 0, not the rounding left of what cancels: there was no memory to decay."""
+    for i in range(d_log_decay.shape[0]):
+        d_log_decay[i] = 0
