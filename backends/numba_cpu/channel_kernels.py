@@ -24,6 +24,7 @@ from mcore.backends.numba_cpu.channel_mild import (
 from mcore.backends.numba_cpu.channel_mild_backward import (
     add_uses,
     end_backward,
+    forget_nothing,
     mild_backward,
     store_scaled,
     written_backward,
@@ -87,7 +88,7 @@ def _scan_segment(x: Any, segment: Any, fresh: bool, work: Any, reads: Any) -> N
     state, begin = work.course.states[0], first
     while begin < last:
         left = (b, h, begin, last - begin)
-        level, n = choose_level(x.log_decay, left, work.mild.rows, work.mild.sums)
+        level, n = choose_level(x.log_decay, left, work.mild.rows, work.mild.scratch)
         place, empty = (b, h, begin, n), fresh and begin == first
         _load(x, place, level, work)
         if level == STRONG:
@@ -146,7 +147,7 @@ def _replay(x: Any, segment: Any, end: Any, work: Any) -> int:
     course.begins[0] = first
     while begin < last:
         left = (b, h, begin, last - begin)
-        level, n = choose_level(x.log_decay, left, work.mild.rows, work.mild.sums)
+        level, n = choose_level(x.log_decay, left, work.mild.rows, work.mild.scratch)
         if begin + n < last:
             _load(x, (b, h, begin, n), level, work)
             copy(course.states[i], course.states[i + 1])
@@ -183,7 +184,7 @@ def _chunk_backward(x: Any, chosen: Any, given: Any, work: Any, gradients: Any) 
         mild_backward(chunk, start, course.d_state, out)
         _store_mild(chunk, out, place, gradients)
         if start[1]:
-            _forget_nothing(gradients.log_decay[b, begin, h])
+            forget_nothing(gradients.log_decay[b, begin, h])
 
 
 @device
@@ -205,10 +206,3 @@ def _store_mild(chunk: Any, out: Any, place: Any, gradients: Any) -> None:
         add_uses(chunk.right[0], out.right[0], t, -1, out.total)
         for i in range(out.total.shape[0]):
             gradients.log_decay[b, begin + t, h, i] = out.total[i]
-
-
-@device
-def _forget_nothing(d_log_decay: Any) -> None:
-    """Exactly 0, not the rounding left of what cancels: there was no memory to decay."""
-    for i in range(d_log_decay.shape[0]):
-        d_log_decay[i] = 0

@@ -39,13 +39,13 @@ def most_chunks(bounds: Array) -> int:
 
 
 @device
-def choose_level(log_decay: Any, place: Any, rows: Any, sums: Any) -> Any:
+def choose_level(log_decay: Any, place: Any, rows: Any, scratch: Any) -> Any:
     """The level of the next chunk and its number of tokens; `place` = (b, h, begin, tokens left).
 
-    rows: of each level; sums: (K,) scratch.
+    rows: of each level; scratch: (2, K).
     """
     b, h, begin, left = place
-    mild = _mild_tokens(log_decay, (b, h, begin, min(left, rows[0])), sums)
+    mild = _mild_tokens(log_decay, (b, h, begin, min(left, rows[0])), rows[-1], scratch)
     if mild == left:
         for level in range(rows.shape[0] - 1, -1, -1):
             if rows[level] >= left:
@@ -57,18 +57,24 @@ def choose_level(log_decay: Any, place: Any, rows: Any, sums: Any) -> Any:
 
 
 @device
-def _mild_tokens(log_decay: Any, place: Any, sums: Any) -> int:
-    """How many tokens from the first on are mild together, at most n; `place` = (b, h, begin, n)."""
+def _mild_tokens(log_decay: Any, place: Any, step: int, scratch: Any) -> int:
+    """How many of the n tokens at `place` = (b, h, begin, n) are mild together, from the first on.
+
+    Looks every `step` tokens, and after the last.
+    """
     b, h, begin, n = place
-    keys = sums.shape[0]
-    for i in range(keys):
-        sums[i] = 0
-    for t in range(n):
+    sums, least = scratch[0], scratch[1]
+    for i in range(sums.shape[0]):
+        sums[i] = least[i] = 0
+    for some in range(0, n, step):
+        end = min(some + step, n)
+        for t in range(begin + some, begin + end):
+            for i in range(sums.shape[0]):
+                sums[i] += log_decay[b, t, h, i]
+                least[i] = min(least[i], log_decay[b, t, h, i])
         mild = 0
-        for i in range(keys):
-            step = log_decay[b, begin + t, h, i]
-            sums[i] += step
-            mild += (step >= _TOKEN) & (sums[i] >= _CHUNK)
-        if mild < keys:
-            return t
+        for i in range(sums.shape[0]):
+            mild += (least[i] >= _TOKEN) & (sums[i] >= _CHUNK)
+        if mild < sums.shape[0]:
+            return some
     return n

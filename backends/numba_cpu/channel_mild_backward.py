@@ -111,3 +111,10 @@ def add_uses(x: Any, dx: Any, t: int, sign: int, total: Any) -> None:
     factor = x.dtype.type(sign)
     for i in range(total.shape[0]):
         total[i] += factor * x[t, i] * dx[t, i]
+
+
+@device
+def forget_nothing(d_log_decay: Any) -> None:
+    """Exactly 0, not the rounding left of what cancels: there was no memory to decay."""
+    for i in range(d_log_decay.shape[0]):
+        d_log_decay[i] = 0

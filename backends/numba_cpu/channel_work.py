@@ -16,13 +16,13 @@ class MildWork(NamedTuple):
         rows: (levels,) tokens of a chunk.
         chunks: one chunk for each level.
         out: their gradients; none in forward.
-        sums: (K,).
+        scratch: (2, K).
     """
 
     rows: Any
     chunks: Any
     out: Any
-    sums: Any
+    scratch: Any
 
 
 class Course(NamedTuple):
@@ -46,7 +46,7 @@ def mild_work(x: Any, number: int, backward: bool) -> MildWork:
     rows = level_rows(x.bounds)
     chunks = tuple(make_mild(number, int(n), keys, values, dtype) for n in rows)
     out = tuple(make_mild_gradient(chunk) for chunk in chunks) if backward else ()
-    return MildWork(rows, chunks, out, np.empty(keys, dtype))
+    return MildWork(rows, chunks, out, np.empty((2, keys), dtype))
 
 
 def course(x: Any, backward: bool) -> Course:

@@ -47,13 +47,17 @@ def scan_backward(
     saved: RwkvSaved, d_reads: Array, d_checkpoints: Array, threads: int
 ) -> tuple[dict[str, Array], Array | None]:
     """See `mcore.backend.Backend.scan_backward`."""
-    from mcore.backends.numba_cpu.rwkv7_kernels import backward_work, rwkv7_backward_kernel
+    from mcore.backends.numba_cpu.rwkv7_kernels import (
+        RwkvGradients,
+        backward_work,
+        rwkv7_backward_kernel,
+    )
 
     x = saved.x
-    out = tuple(np.empty_like(array) for array in x[:7])
+    gradients = RwkvGradients(*(np.empty_like(array) for array in x[:7]))
     d_states = plain(d_checkpoints, x.q).reshape(saved.checkpoints.shape)
     given = (saved.checkpoints, plain(d_reads, x.q), d_states)
     tasks = Tasks(x.q.shape[0] * x.q.shape[2], threads)
-    run(rwkv7_backward_kernel, tasks, x, backward_work, given, out)
-    d_inputs = dict(zip(NAMES, out[:6], strict=True))
-    return d_inputs, out[6].reshape(*x.carry.shape[:2], -1) if saved.carried else None
+    run(rwkv7_backward_kernel, tasks, x, backward_work, given, gradients)
+    d_inputs = dict(zip(NAMES, gradients[:6], strict=True))
+    return d_inputs, gradients.carry.reshape(*x.carry.shape[:2], -1) if saved.carried else None
