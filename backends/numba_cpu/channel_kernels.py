@@ -22,10 +22,10 @@ from mcore.backends.numba_cpu.channel_mild import (
     mild_write,
 )
 from mcore.backends.numba_cpu.channel_mild_backward import (
-    add_uses,
     end_backward,
     forget_nothing,
     mild_backward,
+    store_log_decay,
     store_scaled,
     written_backward,
 )
@@ -197,12 +197,7 @@ def _store_strong(out: Any, place: Any, gradients: Any) -> None:
 
 @device
 def _store_mild(chunk: Any, out: Any, place: Any, gradients: Any) -> None:
-    b, h, begin, n = place
     store_scaled(out.left[0], chunk.since, gradients.q, place)
     store_scaled(out.right[0], chunk.inverse, gradients.k, place)
     store_rows(out.written[0], gradients.v, place)
-    for t in range(n - 1, -1, -1):
-        add_uses(chunk.left[0], out.left[0], t, 1, out.total)
-        add_uses(chunk.right[0], out.right[0], t, -1, out.total)
-        for i in range(out.total.shape[0]):
-            gradients.log_decay[b, begin + t, h, i] = out.total[i]
+    store_log_decay(chunk, out, gradients.log_decay, place)

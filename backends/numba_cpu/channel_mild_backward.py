@@ -31,6 +31,7 @@ class MildGradient(NamedTuple):
         left, right: (m, n, K).
         written: (m, n, V).
         pairs: (n, n) of one A.
+        uses: (n, K) what the gradients of log_decay are sums of.
         written_t: (m, V, n).
         state_t: (V, K).
         total: (K,) the sum in the gradient of log_decay.
@@ -40,6 +41,7 @@ class MildGradient(NamedTuple):
     right: Any
     written: Any
     pairs: Any
+    uses: Any
     written_t: Any
     state_t: Any
     total: Any
@@ -49,7 +51,7 @@ def make_mild_gradient(chunk: MildChunk) -> MildGradient:
     """Uninitialised gradients of a chunk."""
     (number, rows, keys), values = chunk.left.shape, chunk.written.shape[2]
     shapes: list[tuple[int, ...]] = [(number, rows, keys)] * 2 + [(number, rows, values)]
-    shapes += [(rows, rows), (number, values, rows), (values, keys), (keys,)]
+    shapes += [(rows, rows), (rows, keys), (number, values, rows), (values, keys), (keys,)]
     return MildGradient(*(np.empty(shape, chunk.left.dtype) for shape in shapes))
 
 
@@ -106,11 +108,36 @@ def store_scaled(block: Any, factors: Any, target: Any, place: Any) -> None:
 
 
 @device
-def add_uses(x: Any, dx: Any, t: int, sign: int, total: Any) -> None:
-    """`total += sign x_t * dx_t`."""
-    factor = x.dtype.type(sign)
-    for i in range(total.shape[0]):
-        total[i] += factor * x[t, i] * dx[t, i]
+def store_log_decay(chunk: Any, out: Any, target: Any, place: Any) -> None:
+    """The gradient of log_decay at `place` = (b, h, begin, n), from dL, dR and `total`."""
+    b, h, begin, n = place
+    uses, total = out.uses, out.total
+    _use(chunk.left[0], out.left[0], uses)
+    _use_up(chunk.right[0], out.right[0], uses, 0, -1)
+    if chunk.left.shape[0] > 1:
+        _use_up(chunk.right[1], out.right[1], uses, 0, -1)
+        _use_up(chunk.left[1], out.left[1], uses, 1, 1)
+    for t in range(n - 1, -1, -1):
+        for i in range(total.shape[0]):
+            total[i] += uses[t, i]
+            target[b, begin + t, h, i] = total[i]
+
+
+@device
+def _use(x: Any, dx: Any, uses: Any) -> None:
+    """`uses = x * dx`."""
+    x, dx, uses = x.reshape(-1), dx.reshape(-1), uses.reshape(-1)
+    for i in range(uses.shape[0]):
+        uses[i] = x[i] * dx[i]
+
+
+@device
+def _use_up(x: Any, dx: Any, uses: Any, after: int, sign: int) -> None:
+    """`uses_t += sign (x * dx)_{t + after}`."""
+    factor, skipped = x.dtype.type(sign), after * x.shape[1]
+    x, dx, uses = x.reshape(-1)[skipped:], dx.reshape(-1)[skipped:], uses.reshape(-1)
+    for i in range(x.shape[0]):
+        uses[i] += factor * x[i] * dx[i]
 
 
 @device

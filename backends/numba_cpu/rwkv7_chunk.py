@@ -17,9 +17,9 @@ from mcore.backends.numba_cpu.blocks import load_rows, store_rows
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.channel_mild import load_factors, load_scaled, mild_pairs
 from mcore.backends.numba_cpu.channel_mild_backward import (
-    add_uses,
     end_backward,
     mild_backward,
+    store_log_decay,
     store_scaled,
     written_backward,
 )
@@ -81,14 +81,8 @@ def store_removing(x: Any, place: Any, chunk: Any, out: Any, gradients: Any) -> 
     store_scaled(out.left[0], chunk.since, gradients.q, place)
     store_scaled(out.right[0], chunk.inverse, gradients.k, place)
     store_rows(out.written[0], gradients.v, place)
-    for t in range(n - 1, -1, -1):
-        add_uses(chunk.left[0], out.left[0], t, 1, out.total)
-        add_uses(chunk.right[0], out.right[0], t, -1, out.total)
-        add_uses(chunk.right[1], out.right[1], t, -1, out.total)
-        d_log_decay = gradients.log_decay[b, begin + t, h]
-        for i in range(out.total.shape[0]):
-            d_log_decay[i] = out.total[i]
-        add_uses(chunk.left[1], out.left[1], t, 1, out.total)
+    store_log_decay(chunk, out, gradients.log_decay, place)
+    for t in range(n):
         _store_removal(x, (b, begin + t, h), (chunk, out, t), gradients)
 
 
