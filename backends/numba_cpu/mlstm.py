@@ -1,7 +1,7 @@
 """Matrix LSTM in fast kernels: a decayed memory whose gates come from the running maximum.
 
-decay forget_t, keys e^write_t k / sqrt(K), values (v, 1): the scan of a decayed memory;
-its answers (C^T q, n . q) are divided by max(|n . q|, e^-m) + eps
+Its denominators max(|n_t . q_t|, e^-m_t) + eps need no values, so they are found before the scan:
+that of a decayed memory, with queries divided by them (see `mlstm_kernels`).
 """
 
 from typing import Any, NamedTuple
@@ -12,110 +12,164 @@ from mcore.arrays import Array
 from mcore.backend import Scan
 from mcore.backends.numba_cpu import scan as _scan
 from mcore.backends.numba_cpu.blocks import plain
-from mcore.backends.numba_cpu.borders import at_ends, from_ends, restarts
-from mcore.backends.numba_cpu.mlstm_kernels import (
-    GateInputs,
-    gates_backward_kernel,
-    gates_kernel,
-    no_work,
-)
-from mcore.backends.numba_cpu.normalizer import extend
+from mcore.backends.numba_cpu.borders import at_ends, from_ends
 from mcore.backends.numba_cpu.read import UNDIVIDED
 from mcore.backends.numba_cpu.threads import Tasks, run
 from mcore.recurrence import Inputs
-from mcore.recurrence.mlstm import divide, divide_backward, joined, parts
+from mcore.recurrence.mlstm import EPS, LARGEST, floor
 from mcore.segments import Segments
 
 
-class UndividedSaved(NamedTuple):
-    """What the scan without the division keeps; carried: whether a state came in."""
+class Weighed(NamedTuple):
+    """What a weighed scan keeps; carried: whether a state came in."""
 
-    gates: GateInputs
-    largest: Array
-    write: Array
-    k: Array
+    gates: Any
+    gated: Any
+    weights: Array
     scan: Any
     segments: Segments
     carried: bool
-    threads: int
 
 
-class Undivided(NamedTuple):
-    """Answers (B, T, H, V + 1), m (B, T, H), checkpoints (B, S, H, P)."""
+class States(NamedTuple):
+    """Of memories: C (..., K, V), n (..., K), m (...)."""
 
-    answers: Array
+    body: Array
+    normalizer: Array
     largest: Array
-    checkpoints: Array
 
 
 def scan(inputs: Inputs, carry: Array | None, segments: Segments, threads: int) -> tuple[Scan, Any]:
     """See `mcore.backend.Backend.scan`."""
-    found, saved = undivided(inputs, carry, segments, threads)
-    y = divide(found.answers, found.largest)
-    return Scan(y, found.checkpoints), (found.answers, found.largest, saved)
+    gates, gated = open_gates(inputs, carry, segments, threads)
+    shares = share(gated.last, gated.largest)
+    found, saved = weighed((gates, gated), (inputs["v"], carry), shares, segments, threads)
+    ends = States(
+        found.checkpoints.reshape(*gated.normalizers.shape, -1),
+        gated.normalizers,
+        at_ends(gated.largest, segments),
+    )
+    return Scan(found.reads, joined(ends)), saved
 
 
 def scan_backward(
-    saved: Any, d_reads: Array, d_checkpoints: Array, threads: int
+    saved: Weighed, d_reads: Array, d_checkpoints: Array, threads: int
 ) -> tuple[dict[str, Array], Array | None]:
     """See `mcore.backend.Backend.scan_backward`."""
-    answers, largest, kept = saved
-    d_answers, d_largest = divide_backward(answers, largest, d_reads)
-    return undivided_backward(kept, d_answers, d_largest, d_checkpoints)
+    d_ends = parts(d_checkpoints, saved.gates.k.shape[-1])
+    d_scan, d_weights = weighed_backward(saved, d_reads, d_ends.body, threads)
+    last, largest = saved.gated.last, saved.gated.largest
+    d_last, d_largest = share_backward(last, largest, saved.weights, d_weights)
+    d_largest += from_ends(d_ends.largest, saved.segments)
+    given = (d_last, d_largest, d_ends.normalizer)
+    return open_gates_backward(saved, d_scan, given, threads)
 
 
-def undivided(
+def open_gates(
     inputs: Inputs, carry: Array | None, segments: Segments, threads: int
-) -> tuple[Undivided, UndividedSaved]:
-    """The scan before its division, and m of every token."""
-    k = inputs["k"]
-    (rows, tokens, heads), keys = k.shape[:3], k.shape[-1]
-    body, m = None, np.zeros((rows, heads), k.dtype)
+) -> tuple[Any, Any]:
+    """`GateInputs` and `Gated` of `mlstm_kernels`."""
+    from mcore.backends.numba_cpu.mlstm_kernels import GateInputs, Gated, gate_work, gates_kernel
+
+    q = plain(inputs["q"])
+    rows, tokens, heads, keys = q.shape
+    largest, normalizer = np.zeros((rows, heads), q.dtype), np.zeros((rows, heads, keys), q.dtype)
     if carry is not None:
-        body, m = parts(_scan.unflattened(carry, keys + 1))
-        body = body.reshape(rows, heads, -1)
-    gates = GateInputs(
-        plain(inputs["igate"], k), plain(inputs["fgate"], k), plain(m, k), restarts(segments)
-    )
-    forget, write, largest = (np.empty((rows, tokens, heads), k.dtype) for _ in range(3))
-    run(gates_kernel, Tasks(rows * heads, threads), gates, no_work, forget, write, largest)
-    write = np.exp(write, out=write) * k.dtype.type(keys**-0.5)
-    decayed = {
-        "q": inputs["q"], "k": write[..., None] * k, "v": extend(inputs["v"]), "log_decay": forget,
-    }  # fmt: skip
+        _, normalizer, largest = parts(carry, keys)
+    x = GateInputs(
+        plain(inputs["igate"], q), plain(inputs["fgate"], q), q, plain(inputs["k"], q),
+        plain(largest, q), plain(normalizer, q), plain(segments.bounds), plain(segments.restart),
+    )  # fmt: skip
+    scalars = (np.empty((rows, tokens, heads), q.dtype) for _ in range(3))
+    ends = np.zeros((rows, segments.count, heads, keys), q.dtype)
+    gated = Gated(*scalars, np.empty_like(q), ends)
+    run(gates_kernel, Tasks(rows * heads, threads), x, gate_work, gated)
+    return x, gated
+
+
+def weighed(
+    opened: tuple[Any, Any],
+    memory: tuple[Array, Array | None],
+    weights: Array,
+    segments: Segments,
+    threads: int,
+) -> tuple[Scan, Weighed]:
+    """The scan of C with `weights * q`; memory: v, and the state that comes in."""
+    gates, gated = opened
+    v, carry = memory
+    body = None
+    if carry is not None:
+        body = _scan.flattened(parts(carry, gates.k.shape[-1]).body)
+    decayed = {"q": weights[..., None] * gates.q, "k": gated.key, "v": v, "log_decay": gated.forget}
     found, kept = _scan.scan(UNDIVIDED, decayed, body, segments, threads)
-    bodies = found.checkpoints.reshape(*found.checkpoints.shape[:3], keys, -1)
-    checkpoints = joined(bodies, at_ends(largest, segments))
-    flat = checkpoints.reshape(*bodies.shape[:3], -1)
-    saved = UndividedSaved(gates, largest, write, k, kept, segments, carry is not None, threads)
-    return Undivided(found.reads, largest, flat), saved
+    return found, Weighed(gates, gated, weights, kept, segments, carry is not None)
 
 
-def undivided_backward(
-    saved: UndividedSaved, d_answers: Array, d_largest: Array, d_checkpoints: Array
+def weighed_backward(
+    saved: Weighed, d_reads: Array, d_bodies: Array, threads: int
+) -> tuple[tuple[dict[str, Array], Array | None], Array]:
+    """Gradients of the scan, for `open_gates_backward`, and of the weights."""
+    d_scan = _scan.scan_backward(saved.scan, d_reads, _scan.flattened(d_bodies), threads)
+    return d_scan, np.einsum("bthk,bthk->bth", d_scan[0]["q"], saved.gates.q)
+
+
+def open_gates_backward(
+    saved: Weighed,
+    d_scan: tuple[dict[str, Array], Array | None],
+    given: tuple[Array, Array, Array],
+    threads: int,
 ) -> tuple[dict[str, Array], Array | None]:
-    """Gradients of `undivided`."""
-    keys = saved.k.shape[-1]
-    d_bodies, d_ends = parts(_scan.unflattened(d_checkpoints, keys + 1))
-    flat = d_bodies.reshape(*d_bodies.shape[:3], -1)
-    d_inputs, d_body = _scan.scan_backward(saved.scan, d_answers, flat, saved.threads)
-    d_write = saved.write * np.einsum("bthk,bthk->bth", d_inputs["k"], saved.k)
-    given = (
-        d_inputs["log_decay"],
-        d_write,
-        plain(d_largest + from_ends(d_ends, saved.segments), d_write),
+    """Gradients of all inputs and of the state that came in; given: those of last, m and n's ends."""
+    from mcore.backends.numba_cpu.mlstm_backward_kernels import (
+        GateGiven,
+        GateGradients,
+        gate_backward_work,
+        gates_backward_kernel,
     )
-    out = tuple(np.empty_like(array) for array in saved.gates[:3])
-    tasks = Tasks(saved.k.shape[0] * saved.k.shape[2], saved.threads)
-    run(gates_backward_kernel, tasks, saved.gates, no_work, saved.largest, given, out)
-    gradients = {
-        "q": d_inputs["q"],
-        "k": saved.write[..., None] * d_inputs["k"],
-        "v": d_inputs["v"][..., :-1],
-        "igate": out[0],
-        "fgate": out[1],
-    }
+
+    x, gated = saved.gates, saved.gated
+    d_inputs, d_body = d_scan
+    d_last, d_largest, d_ends = (plain(d, x.q) for d in given)
+    out = GateGradients(
+        np.empty_like(x.igate), np.empty_like(x.fgate), d_inputs["q"], d_inputs["k"],
+        np.empty_like(x.largest), np.empty_like(x.normalizer),
+    )  # fmt: skip
+    weights = plain(saved.weights, x.q)
+    d = GateGiven(gated, weights, d_inputs["log_decay"], d_largest, d_last, d_ends)
+    tasks = Tasks(x.q.shape[0] * x.q.shape[2], threads)
+    run(gates_backward_kernel, tasks, x, gate_backward_work, d, out)
+    gradients = {name: getattr(out, name) for name in ("q", "k", "igate", "fgate")}
+    gradients["v"] = d_inputs["v"]
     if d_body is None or not saved.carried:
         return gradients, None
-    d_carry = joined(d_body.reshape(*d_body.shape[:2], keys, -1), out[2])
-    return gradients, d_carry.reshape(*d_carry.shape[:2], -1)
+    states = States(d_body.reshape(*out.normalizer.shape, -1), out.normalizer, out.largest)
+    return gradients, joined(states)
+
+
+def share(last: Array, m: Array) -> Array:
+    """`1 / (max(|last|, e^-m) + eps)`."""
+    shares: Array = 1 / (np.maximum(abs(last), floor(m)[..., 0]) + last.dtype.type(EPS))
+    return shares
+
+
+def share_backward(last: Array, m: Array, shares: Array, d_shares: Array) -> tuple[Array, Array]:
+    """Gradients of `share`: with respect to last and to m."""
+    least, d_scale = floor(m)[..., 0], -d_shares * shares * shares
+    floored = abs(last) <= least
+    d_last = np.where(floored, 0, np.sign(last) * d_scale)
+    return d_last, np.where(floored & (m > -LARGEST), -least * d_scale, 0)
+
+
+def parts(flat: Array, keys: int) -> States:
+    """(..., P) to C, n and m."""
+    state = _scan.unflattened(flat, keys + 1)
+    return States(state[..., :-1, :-1], state[..., :-1, -1], state[..., -1, 0])
+
+
+def joined(states: States) -> Array:
+    """The inverse of `parts`."""
+    *lead, keys, values = states.body.shape
+    state = np.empty((*lead, keys + 1, values + 1), states.body.dtype)
+    state[..., :-1, :-1], state[..., :-1, -1], state[..., -1, 0] = states
+    state[..., -1, 1:] = 0
+    return _scan.flattened(state)

@@ -1,13 +1,18 @@
-"""The running maximum of a matrix LSTM, and what it makes of the gates; token after token.
+"""What the gates of a matrix LSTM make of its inputs, and its normaliser; token after token.
 
     m_t = max(f_t + m_{t-1}, i_t)      forget_t = f_t + m_{t-1} - m_t      write_t = i_t - m_t
+    key_t = e^write_t k_t / sqrt(K)      n_t = e^forget_t n_{t-1} + key_t      last_t = n_t . q_t
 
-with f the log forget gate and i the input gate; forget and write are logarithms, at most 0.
+with f the log forget gate and i the input gate; forget and write are logarithms, at most 0. What is
+left is a memory that decays by forget and writes v at key.
 """
 
 from typing import Any, NamedTuple
 
-from mcore.backends.numba_cpu.caching import kernel
+import numpy as np
+
+from mcore.backends.numba_cpu.caching import device, kernel
+from mcore.backends.numba_cpu.elementwise import exp
 
 
 class GateInputs(NamedTuple):
@@ -15,52 +20,74 @@ class GateInputs(NamedTuple):
 
     Attributes:
         igate, fgate: (B, T, H); fgate after its log-sigmoid.
-        carry: (B, H) m of the state to go on from.
-        restart: (B, T) bool: m is 0 before this token.
+        q, k: (B, T, H, K).
+        largest, normalizer: (B, H), (B, H, K) m and n of the state to go on from.
+        bounds, restart: of `Segments`.
     """
 
     igate: Any
     fgate: Any
-    carry: Any
+    q: Any
+    k: Any
+    largest: Any
+    normalizer: Any
+    bounds: Any
     restart: Any
 
 
-def no_work(x: GateInputs) -> None:
-    """These kernels need no work arrays."""
+class Gated(NamedTuple):
+    """forget, m, last (B, T, H); key (B, T, H, K); n at the ends of segments (B, S, H, K)."""
+
+    forget: Any
+    largest: Any
+    last: Any
+    key: Any
+    normalizers: Any
+
+
+def gate_work(x: GateInputs) -> Any:
+    """The normaliser of one thread (K,)."""
+    return np.empty(x.q.shape[3], x.q.dtype)
 
 
 @kernel
-def gates_kernel(span: Any, x: Any, work: Any, forget: Any, write: Any, largest: Any) -> None:
-    """forget, write and m (B, T, H) for the tasks (row, head) in `span`."""
-    tokens, heads = x.igate.shape[1:]
+def gates_kernel(span: Any, x: Any, n: Any, out: Any) -> None:
+    """Fills `out`, a `Gated`, for the tasks (row, head) in `span`; its normalizers are zeros."""
+    heads = x.q.shape[2]
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
-        m = x.carry[b, h]
-        for t in range(tokens):
-            kept = x.fgate[b, t, h] + (m * 0 if x.restart[b, t] else m)
-            m = max(kept, x.igate[b, t, h])
-            forget[b, t, h], write[b, t, h] = kept - m, x.igate[b, t, h] - m
-            largest[b, t, h] = m
+        m = x.largest[b, h]
+        for i in range(n.shape[0]):
+            n[i] = x.normalizer[b, h, i]
+        for s in range(x.restart.shape[1]):
+            first, last = x.bounds[b, s], x.bounds[b, s + 1]
+            if x.restart[b, s]:
+                m *= 0
+                for i in range(n.shape[0]):
+                    n[i] = 0
+            for t in range(first, last):
+                m = _token(x, (b, t, h), m, n, out)
+            for i in range(n.shape[0] if first < last else 0):
+                out.normalizers[b, s, h, i] = n[i]
 
 
-@kernel
-def gates_backward_kernel(span: Any, x: Any, work: Any, largest: Any, given: Any, out: Any) -> None:
-    """out = gradients of igate, fgate, carry; given = those of forget, write, m."""
-    d_forget, d_write, d_largest = given
-    d_igate, d_fgate, d_carry = out
-    tokens, heads = x.igate.shape[1:]
-    for task in range(span[0], span[1]):
-        b, h = task // heads, task % heads
-        later = x.carry[b, h] * 0
-        for t in range(tokens - 1, -1, -1):
-            d_kept, d_input = d_forget[b, t, h], d_write[b, t, h]
-            later += d_largest[b, t, h] - d_kept - d_input
-            before = x.carry[b, h] if t == 0 else largest[b, t - 1, h]
-            kept = x.fgate[b, t, h] + (before * 0 if x.restart[b, t] else before)
-            if kept >= x.igate[b, t, h]:
-                d_kept += later
-            else:
-                d_input += later
-            d_igate[b, t, h], d_fgate[b, t, h] = d_input, d_kept
-            later = d_kept * 0 if x.restart[b, t] else d_kept
-        d_carry[b, h] = later
+@device
+def _token(x: Any, at: Any, m: Any, n: Any, out: Any) -> Any:
+    """The token at (b, t, h) from m and n before it; n goes past it, the new m is returned."""
+    kept, given = x.fgate[at] + m, x.igate[at]
+    largest = max(kept, given)
+    out.forget[at], out.largest[at] = kept - largest, largest
+    forget, write, total = exp(kept - largest), write_strength(x, at, largest), m * 0
+    q, k, key = x.q[at], x.k[at], out.key[at]
+    for i in range(n.shape[0]):
+        key[i] = write * k[i]
+        n[i] = forget * n[i] + write * k[i]
+        total += n[i] * q[i]
+    out.last[at] = total
+    return largest
+
+
+@device
+def write_strength(x: Any, at: Any, largest: Any) -> Any:
+    """`e^write / sqrt(K)` of the token at (b, t, h)."""
+    return exp(x.igate[at] - largest) * x.q.dtype.type(x.q.shape[3] ** -0.5)
