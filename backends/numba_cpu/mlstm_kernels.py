@@ -13,6 +13,10 @@ import numpy as np
 
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.elementwise import exp
+from mcore.backends.numba_cpu.prefetch import prefetch
+
+AHEAD = 8
+"""How many tokens ahead rows are asked for."""
 
 
 class GateInputs(NamedTuple):
@@ -45,49 +49,87 @@ class Gated(NamedTuple):
     normalizers: Any
 
 
-def gate_work(x: GateInputs) -> Any:
-    """The normaliser of one thread (K,)."""
-    return np.empty(x.q.shape[3], x.q.dtype)
+class Strengths(NamedTuple):
+    """Of the tokens of a segment.
+
+    Attributes:
+        forget, write: (L,) `e^forget` and `e^write / sqrt(K)`.
+        n: (K,) the normaliser.
+    """
+
+    forget: Any
+    write: Any
+    n: Any
+
+
+def gate_work(x: GateInputs) -> Strengths:
+    """Work arrays of one thread."""
+    longest, dtype = int(np.diff(x.bounds, axis=1).max()), x.q.dtype
+    return Strengths(*(np.empty(n, dtype) for n in (longest, longest, x.q.shape[3])))
 
 
 @kernel
-def gates_kernel(span: Any, x: Any, n: Any, out: Any) -> None:
+def gates_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
     """Fills `out`, a `Gated`, for the tasks (row, head) in `span`; its normalizers are zeros."""
-    heads = x.q.shape[2]
+    heads, n = x.q.shape[2], work.n
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
         m = x.largest[b, h]
         for i in range(n.shape[0]):
             n[i] = x.normalizer[b, h, i]
         for s in range(x.restart.shape[1]):
-            first, last = x.bounds[b, s], x.bounds[b, s + 1]
             if x.restart[b, s]:
                 m *= 0
                 for i in range(n.shape[0]):
                     n[i] = 0
-            for t in range(first, last):
-                m = _token(x, (b, t, h), m, n, out)
-            for i in range(n.shape[0] if first < last else 0):
-                out.normalizers[b, s, h, i] = n[i]
+            if x.bounds[b, s] < x.bounds[b, s + 1]:
+                segment = (b, h, x.bounds[b, s], x.bounds[b, s + 1])
+                m = _maxima(x, segment, m, out)
+                set_strengths(x, segment, out, work)
+                _normaliser(x, segment, work, out)
+                for i in range(n.shape[0]):
+                    out.normalizers[b, s, h, i] = n[i]
 
 
 @device
-def _token(x: Any, at: Any, m: Any, n: Any, out: Any) -> Any:
-    """The token at (b, t, h) from m and n before it; n goes past it, the new m is returned."""
-    kept, given = x.fgate[at] + m, x.igate[at]
-    largest = max(kept, given)
-    out.forget[at], out.largest[at] = kept - largest, largest
-    forget, write, total = exp(kept - largest), write_strength(x, at, largest), m * 0
-    q, k, key = x.q[at], x.k[at], out.key[at]
-    for i in range(n.shape[0]):
-        key[i] = write * k[i]
-        n[i] = forget * n[i] + write * k[i]
-        total += n[i] * q[i]
-    out.last[at] = total
-    return largest
+def _maxima(x: Any, segment: Any, m: Any, out: Any) -> Any:
+    """forget and m of the tokens of `segment` = (b, h, first, last), from m before them; the last."""
+    b, h, first, last = segment
+    for t in range(first, last):
+        kept = x.fgate[b, t, h] + m
+        m = max(kept, x.igate[b, t, h])
+        out.forget[b, t, h], out.largest[b, t, h] = kept - m, m
+    return m
 
 
 @device
-def write_strength(x: Any, at: Any, largest: Any) -> Any:
-    """`e^write / sqrt(K)` of the token at (b, t, h)."""
-    return exp(x.igate[at] - largest) * x.q.dtype.type(x.q.shape[3] ** -0.5)
+def set_strengths(x: Any, segment: Any, gated: Any, work: Any) -> None:
+    """`work.forget` and `work.write` of the tokens of `segment` = (b, h, first, last)."""
+    b, h, first, last = segment
+    forget, write, scale = work.forget, work.write, x.q.dtype.type(x.q.shape[3] ** -0.5)
+    for t in range(first, last):
+        forget[t - first] = gated.forget[b, t, h]
+        write[t - first] = x.igate[b, t, h] - gated.largest[b, t, h]
+    for i in range(last - first):
+        forget[i] = exp(forget[i])
+    for i in range(last - first):
+        write[i] = exp(write[i]) * scale
+
+
+@device
+def _normaliser(x: Any, segment: Any, work: Any, out: Any) -> None:
+    """key and last of the tokens of `segment` = (b, h, first, last); `work.n` goes past them."""
+    b, h, first, last = segment
+    n = work.n
+    for t in range(first, last):
+        ahead = min(t + AHEAD, last - 1)
+        prefetch(x.q[b, ahead, h])
+        prefetch(x.k[b, ahead, h])
+        prefetch(out.key[b, ahead, h])
+        forget, write = work.forget[t - first], work.write[t - first]
+        q, k, key, total = x.q[b, t, h], x.k[b, t, h], out.key[b, t, h], write * 0
+        for i in range(n.shape[0]):
+            key[i] = write * k[i]
+            n[i] = forget * n[i] + write * k[i]
+            total += n[i] * q[i]
+        out.last[b, t, h] = total
