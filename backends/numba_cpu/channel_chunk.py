@@ -25,6 +25,7 @@ from mcore.backends.numba_cpu.gemm import (
     gemm,
 )
 
+
 class ChannelChunk(NamedTuple):
     """n tokens and their factors; a short last chunk is filled up with k, v = 0 and a = 1.
 

@@ -26,7 +26,7 @@ _TOKEN, _CHUNK = -4.0, -40.0
 
 
 def level_rows(bounds: Array) -> Array:
-    """Tokens of a chunk at each level, largest first; chunks of the longest segment equally long."""
+    """Tokens of a chunk at each level, largest first; those of the longest segment equally long."""
     longest = int(np.diff(bounds, axis=1).max())
     rows = -(-longest // -(-longest // ROWS))
     return np.array([rows, -(-rows // 2), -(-rows // 4)])

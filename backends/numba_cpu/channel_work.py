@@ -53,6 +53,6 @@ def course(x: Any, backward: bool) -> Course:
     """For the longest segment of `x`."""
     chunks = most_chunks(x.bounds) if backward else 0
     shape = (x.q.shape[3], x.v.shape[3])
-    indices = np.empty((2, chunks + 1), np.int64)
+    begins = np.empty(chunks + 1, np.int64)
     states = np.empty((chunks + 1, *shape), x.q.dtype)
-    return Course(*indices, states, np.empty(shape, x.q.dtype))
+    return Course(begins, begins.copy(), states, np.empty(shape, x.q.dtype))

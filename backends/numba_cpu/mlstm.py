@@ -69,7 +69,7 @@ def open_gates(
     inputs: Inputs, carry: Array | None, segments: Segments, threads: int
 ) -> tuple[Any, Any]:
     """`GateInputs` and `Gated` of `mlstm_kernels`."""
-    from mcore.backends.numba_cpu.mlstm_kernels import GateInputs, Gated, gate_work, gates_kernel
+    from mcore.backends.numba_cpu.mlstm_kernels import Gated, GateInputs, gate_work, gates_kernel
 
     q = plain(inputs["q"])
     rows, tokens, heads, keys = q.shape
@@ -80,9 +80,9 @@ def open_gates(
         plain(inputs["igate"], q), plain(inputs["fgate"], q), q, plain(inputs["k"], q),
         plain(largest, q), plain(normalizer, q), plain(segments.bounds), plain(segments.restart),
     )  # fmt: skip
-    scalars = (np.empty((rows, tokens, heads), q.dtype) for _ in range(3))
+    forget, m, last = (np.empty((rows, tokens, heads), q.dtype) for _ in range(3))
     ends = np.zeros((rows, segments.count, heads, keys), q.dtype)
-    gated = Gated(*scalars, np.empty_like(q), ends)
+    gated = Gated(forget, m, last, np.empty_like(q), ends)
     run(gates_kernel, Tasks(rows * heads, threads), x, gate_work, gated)
     return x, gated
 
@@ -119,7 +119,7 @@ def open_gates_backward(
     given: tuple[Array, Array, Array],
     threads: int,
 ) -> tuple[dict[str, Array], Array | None]:
-    """Gradients of all inputs and of the state that came in; given: those of last, m and n's ends."""
+    """Gradients of all inputs and of the state that came in; given: of last, m and n's ends."""
     from mcore.backends.numba_cpu.mlstm_backward_kernels import (
         GateGiven,
         GateGradients,

@@ -93,7 +93,7 @@ def gates_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
 
 @device
 def _maxima(x: Any, segment: Any, m: Any, out: Any) -> Any:
-    """forget and m of the tokens of `segment` = (b, h, first, last), from m before them; the last."""
+    """forget and m of the tokens of `segment` = (b, h, first, last), from m before; the last m."""
     b, h, first, last = segment
     for t in range(first, last):
         kept = x.fgate[b, t, h] + m

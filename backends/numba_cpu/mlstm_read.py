@@ -39,9 +39,7 @@ def read(
     return y, ReadSaved(saved, kept, floors)
 
 
-def read_backward(
-    saved: ReadSaved, dy: Array, threads: int
-) -> tuple[Array, Array, Array | None]:
+def read_backward(saved: ReadSaved, dy: Array, threads: int) -> tuple[Array, Array, Array | None]:
     """See `mcore.backend.Backend.read_backward`."""
     dq, d_bodies, d_weights = _read.read_backward(saved.read, dy, threads)
     assert d_weights is not None
@@ -87,22 +85,20 @@ def soup(
     opened = _scan.open_gates(inputs, carry, segments, threads)
     shares, largest, first = _shares(m, opened[1].largest, segments)
     weights = gates * shares
-    last, reads = weights[..., -1] * opened[1].last, None
+    last, read_n = weights[..., -1] * opened[1].last, None
     if checkpoints.shape[1]:
-        found, reads = _read.linear_read(q, normalizer, weights[..., :-1], segments, threads)
+        found, read_n = _read.linear_read(q, normalizer, weights[..., :-1], segments, threads)
         last = last + found[..., 0]
     divisor = _scan.share(last, largest)
     weights = weights * divisor[..., None]
     online, memory = np.ascontiguousarray(weights[..., -1]), (inputs["v"], carry)
     scan, kept = _scan.weighed(opened, memory, online, segments, threads)
-    y = scan.reads
-    if reads is not None:
+    y, reads = scan.reads, None
+    if read_n is not None:
         bodies = flattened(body)
-        seen, plain_read = _read.linear_read(q, bodies, weights[..., :-1], segments, threads)
-        y, reads = y + seen, (plain_read, reads)
-    return y, SoupSaved(
-        kept, reads, last, largest, divisor, gates, shares, first, checkpoints
-    )
+        seen, read_c = _read.linear_read(q, bodies, weights[..., :-1], segments, threads)
+        y, reads = y + seen, (read_c, read_n)
+    return y, SoupSaved(kept, reads, last, largest, divisor, gates, shares, first, checkpoints)
 
 
 def soup_backward(

@@ -1,6 +1,7 @@
 """Cached reads whose answers are divided: what becomes of the gates, so that a plain read is left.
 
-    y_t = sum_i g_ti M_i^T q_t / d_ti = sum_i w_ti M_i^T q_t      d_ti = max(|n_i . q_t|, floor_i) + eps
+    y_t = sum_i g_ti M_i^T q_t / d_ti = sum_i w_ti M_i^T q_t
+    d_ti = max(|n_i . q_t|, floor_i) + eps
 
 No denominator needs the memory's values, so all of a block of tokens come from one matrix product
 of queries and normalisers. Without floors a denominator is n_i . q_t + eps.
@@ -63,7 +64,7 @@ def weights_backward(
 
     x = saved.x
     out = QuotientGradients(
-        dq, np.empty_like(x.normalizers), np.zeros_like(x.gates), np.zeros_like(x.floors)
+        dq, np.empty_like(x.normalizers), np.zeros_like(x.gates), np.empty_like(x.floors)
     )
     given = (saved.weights, plain(d_weights, x.q))
     tasks = Tasks(x.q.shape[0] * x.q.shape[2], threads)

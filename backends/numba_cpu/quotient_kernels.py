@@ -40,7 +40,7 @@ class QuotientInputs(NamedTuple):
 
 
 class QuotientGradients(NamedTuple):
-    """Gradients in the order and shapes of the first four `QuotientInputs`, gates and floors last."""
+    """Gradients with respect to q, normalizers, gates, floors, in their shapes."""
 
     q: Any
     normalizers: Any
@@ -56,7 +56,8 @@ class QuotientWork(NamedTuple):
         normalizers, d_normalizers: (C, K).
         normalizers_t: (K, C).
         answers: (n, C) n_i . q_t, or their gradients.
-        scales: (C,) denominators of a token.
+        scales: (n, C) denominators, then their gradients.
+        floors, d_floors: (C,).
         first, last: (n,) visible columns of a row.
     """
 
@@ -67,6 +68,8 @@ class QuotientWork(NamedTuple):
     normalizers_t: Any
     answers: Any
     scales: Any
+    floors: Any
+    d_floors: Any
     first: Any
     last: Any
 
@@ -75,9 +78,10 @@ def quotient_work(x: QuotientInputs) -> QuotientWork:
     """Work arrays of one thread."""
     rows, keys, columns = min(ROWS, x.q.shape[1]), x.q.shape[3], x.normalizers.shape[1]
     shapes: list[tuple[int, ...]] = [(rows, keys)] * 2 + [(columns, keys)] * 2
-    shapes += [(keys, columns), (rows, columns), (columns,)]
-    arrays = [np.empty(shape, x.q.dtype) for shape in shapes]
-    return QuotientWork(*arrays, np.empty(rows, np.int64), np.empty(rows, np.int64))
+    shapes += [(keys, columns), (rows, columns), (rows, columns), (columns,), (columns,)]
+    arrays: list[Any] = [np.empty(shape, x.q.dtype) for shape in shapes]
+    arrays += [np.empty(rows, np.int64) for _ in range(2)]
+    return QuotientWork(*arrays)
 
 
 @kernel
@@ -86,23 +90,41 @@ def quotient_kernel(span: Any, x: Any, work: Any, weights: Any) -> None:
     heads, tokens, rows = x.q.shape[2], x.q.shape[1], work.q.shape[0]
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
-        _load_normalizers(x, b, h, work)
+        _load_memories(x, b, h, work)
         for begin in range(0, tokens, rows):
             place = (b, h, begin, min(rows, tokens - begin))
             low, high = _answers(x, place, work)
-            for t in range(place[3] if low < high else 0):
-                _denominators(x, (b, h), t, work)
-                for c in range(work.first[t], work.last[t]):
-                    gate = x.gates[b, begin + t, h, c] if x.gates.size else work.scales[c] * 0 + 1
-                    if gate != 0:
-                        weights[b, begin + t, h, c] = gate / work.scales[c]
+            if low < high:
+                _denominators(x, place, work)
+                _divide(x, place, work, weights)
 
 
 @device
-def _load_normalizers(x: Any, b: int, h: int, work: Any) -> None:
+def _load_memories(x: Any, b: int, h: int, work: Any) -> None:
+    """Normalisers and floors, and zeros for their gradients."""
     load_rows(x.normalizers, (b, h, 0, x.normalizers.shape[1]), work.normalizers)
     transpose(work.normalizers, work.normalizers_t)
     clear(work.d_normalizers)
+    for c in range(x.floors.shape[1]):
+        work.floors[c] = x.floors[b, c, h]
+    for c in range(work.d_floors.shape[0]):
+        work.d_floors[c] = 0
+
+
+@device
+def _divide(x: Any, place: Any, work: Any, weights: Any) -> None:
+    """The weights of a block for the columns that each token sees."""
+    b, h, begin, n = place
+    zero, one = x.q.dtype.type(0), x.q.dtype.type(1)
+    for t in range(n):
+        scales, found = work.scales[t], weights[b, begin + t, h]
+        if x.gates.size:
+            gates = x.gates[b, begin + t, h]
+            for c in range(work.first[t], work.last[t]):
+                found[c] = gates[c] / scales[c] if gates[c] != 0 else zero
+        else:
+            for c in range(work.first[t], work.last[t]):
+                found[c] = one / scales[c]
 
 
 @device
@@ -117,60 +139,79 @@ def _answers(x: Any, place: Any, work: Any) -> Any:
 
 
 @device
-def _denominators(x: Any, task: Any, t: int, work: Any) -> None:
-    """d of row t of a block, in `work.scales`."""
-    b, h = task
-    scales, answers, eps = work.scales, work.answers[t], x.q.dtype.type(EPS)
-    for c in range(work.first[t], work.last[t]):
-        least = answers[c]
+def _denominators(x: Any, place: Any, work: Any) -> None:
+    """d of a block, in `work.scales`."""
+    floors, eps = work.floors, x.q.dtype.type(EPS)
+    for t in range(place[3]):
+        scales, answers = work.scales[t], work.answers[t]
         if x.floors.size:
-            least = max(abs(least), x.floors[b, c, h])
-        scales[c] = least + eps
+            for c in range(work.first[t], work.last[t]):
+                scales[c] = max(abs(answers[c]), floors[c]) + eps
+        else:
+            for c in range(work.first[t], work.last[t]):
+                scales[c] = answers[c] + eps
 
 
 @kernel
 def quotient_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) -> None:
     """Gradients for the tasks (row, head) in `span`; given: weights and their gradient.
 
-    Adds to those of q, gates and floors.
+    Adds to that of q.
     """
     heads, tokens, rows = x.q.shape[2], x.q.shape[1], work.q.shape[0]
     for task in range(span[0], span[1]):
         b, h = task // heads, task % heads
-        _load_normalizers(x, b, h, work)
+        _load_memories(x, b, h, work)
         for begin in range(0, tokens, rows):
             place = (b, h, begin, min(rows, tokens - begin))
             low, high = _answers(x, place, work)
             if low < high:
-                for t in range(place[3]):
-                    _denominators(x, (b, h), t, work)
-                    _token_backward(x, (b, begin + t, h), (t, low, high), (work, given), out)
+                _denominators(x, place, work)
+                _scales_backward(x, place, work, given, out)
+                _answers_backward(x, place, (low, high), work)
                 _products_backward(out.q, place, (low, high), work)
         store_rows(work.d_normalizers, out.normalizers, (b, h, 0, work.normalizers.shape[0]))
+        for c in range(x.floors.shape[1]):
+            out.floors[b, c, h] = work.d_floors[c]
 
 
 @device
-def _token_backward(x: Any, at: Any, row: Any, given: Any, out: Any) -> None:
-    """Row t of `answers` becomes its gradient; `at` = (b, t, h) of the call, `row` = (t, low, high)."""
-    b, _, h = at
-    t, low, high = row
-    work, (weights, d_weights) = given
-    answers, zero = work.answers[t], x.q.dtype.type(0)
-    for c in range(low, high):
-        inside = work.first[t] <= c < work.last[t]
-        weight = weights[at][c]
-        if not inside or weight == 0:
-            answers[c] = 0
-            continue
-        d_gate = d_weights[at][c] / work.scales[c]
-        d_scale, last = -weight * d_gate, answers[c]
-        answers[c] = d_scale
+def _scales_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None:
+    """`scales` of a block become their gradients, and the gates get theirs."""
+    b, h, begin, n = place
+    zero = x.q.dtype.type(0)
+    for t in range(n):
+        low, high, scales = work.first[t], work.last[t], work.scales[t]
+        weights, d_weights = given[0][b, begin + t, h], given[1][b, begin + t, h]
+        for c in range(low, high):
+            scales[c] = d_weights[c] / scales[c] if weights[c] != 0 else zero
         if x.gates.size:
-            out.gates[at][c] = d_gate
-        if x.floors.size:
-            floored = abs(last) <= x.floors[b, c, h]
-            out.floors[b, c, h] += d_scale if floored else zero
-            answers[c] = zero if floored else (d_scale if last > 0 else -d_scale)
+            d_gates = out.gates[b, begin + t, h]
+            for c in range(low, high):
+                d_gates[c] = scales[c]
+        for c in range(low, high):
+            scales[c] *= -weights[c]
+
+
+@device
+def _answers_backward(x: Any, place: Any, columns: Any, work: Any) -> None:
+    """From the gradients in `scales` to those of `answers` and of the floors."""
+    floors, d_floors, zero = work.floors, work.d_floors, x.q.dtype.type(0)
+    for t in range(place[3]):
+        answers, scales, low, high = work.answers[t], work.scales[t], work.first[t], work.last[t]
+        for c in range(columns[0], min(low, columns[1])):
+            answers[c] = 0
+        for c in range(max(low, high), columns[1]):
+            answers[c] = 0
+        if x.floors.size == 0:
+            for c in range(low, high):
+                answers[c] = scales[c]
+            continue
+        for c in range(low, high):
+            d_floors[c] += scales[c] if abs(answers[c]) <= floors[c] else zero
+        for c in range(low, high):
+            d_last = scales[c] if answers[c] > 0 else -scales[c]
+            answers[c] = zero if abs(answers[c]) <= floors[c] else d_last
 
 
 @device

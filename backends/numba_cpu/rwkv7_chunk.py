@@ -30,7 +30,7 @@ from mcore.backends.numba_cpu.solve import solve_lower, solve_lower_transposed
 @device
 def load_removing(x: Any, place: Any, chunk: Any) -> None:
     """The tokens at `place` = (b, h, begin, n): L, R and U_0."""
-    b, h, begin, n = place
+    n = place[3]
     since, removal, removed = chunk.since, chunk.left[1], chunk.right[1]
     load_factors(x.log_decay, place, chunk)
     load_scaled(x.q, place, since, chunk.left[0])
