@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 
 def test_operations_on_portable_kernels() -> None:
     env = {**os.environ, "MCORE_PORTABLE_KERNELS": "1"}
-    rules = "gated_delta or gla or mlstm or titans"
+    rules = "gated_delta or gla or mlstm or rwkv7 or titans"
     cases = f"ragged and rows and float64 and ({rules})"
     chosen = ["test_numba_scan.py", "test_numba_read.py", "-k", cases]
     command = [sys.executable, "-m", "pytest", *chosen, "-p", "no:cacheprovider"]

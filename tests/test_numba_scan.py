@@ -67,8 +67,24 @@ def test_scan_is_the_reference(kind: Any, case: Case, dtype: str) -> None:
         assert_same(got[name], want[name], dtype, name)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cut", ["one long segment", "chunks in a segment", "continued"])
+@pytest.mark.parametrize("kind", ["gla", "rwkv7"])
+def test_chunks_are_as_long_as_decays_allow(kind: str, cut: str, dtype: str) -> None:
+    """Mild, stronger and strong decays in turn: chunks of every size, each after every other."""
+    rule, inputs, carry, segments, d = problem(kind, CASES[cut], dtype)
+    rng = np.random.default_rng(1)
+    decay = inputs["log_decay"]
+    decay[:] = -0.6065 * rng.random(decay.shape)
+    decay[:, 44:66], decay[:, 66:77], decay[:, 90:91, :, ::3] = -1.5, -3, -40
+    got = run(FAST, rule, inputs, carry, segments, d)
+    want = run(REFERENCE, rule, double(inputs), double(carry), segments, double(d))
+    for name in want:
+        assert_same(got[name], want[name], dtype, name)
+
+
 @pytest.mark.parametrize("decay", [-40.0, -8.0])
-@pytest.mark.parametrize("kind", ["gated_linear", "gated_delta", "gla"])
+@pytest.mark.parametrize("kind", ["gated_linear", "gated_delta", "gla", "rwkv7"])
 def test_gradient_of_tiny_decays_keeps_its_digits(kind: str, decay: float) -> None:
     """Each entry is of order e^decay; a difference of sums of order one would leave none of it."""
     rule, inputs, carry, segments, d = problem(kind, CASES["one long segment"], "float64")
@@ -85,7 +101,9 @@ def test_gradient_of_tiny_decays_keeps_its_digits(kind: str, decay: float) -> No
     np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["linear", "gated_delta", "titans", "lstm", "gru", "slstm"])
+@pytest.mark.parametrize(
+    "kind", ["linear", "gated_delta", "gla", "rwkv7", "mlstm", "titans", "lstm", "gru", "slstm"]
+)
 def test_bits_do_not_depend_on_threads(kind: str) -> None:
     arguments = problem(kind, WIDE, "float32")
     one, more = run(SERIAL, *arguments), run(FAST, *arguments)
