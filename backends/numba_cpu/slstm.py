@@ -1,6 +1,7 @@
-"""One token of one row of an sLSTM: gates i f z o, state h, c, n and m.
+"""One token of an sLSTM, for all rows of a block at once: state h, c, n and m.
 
-Kept for backward beside c, n and m: sigmoid(-f), the slope of log sigmoid(f).
+Planes that forward keeps: i' f' tanh(z) sigmoid(o); sigmoid(-f), the slope of log sigmoid(f); and
+c and n before the token.
 """
 
 from typing import Any
@@ -9,106 +10,106 @@ from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.elementwise import exp, log_sigmoid, sigmoid
 from mcore.backends.numba_cpu.vector_gates import (
     fill,
+    four,
+    plane,
     product,
-    quarters,
     sigmoid_gate,
     tanh_gate,
     through_sigmoid,
     through_tanh,
-    zero,
 )
 
 
 @device
-def slstm_token(x: Any, gates: Any, before: Any, after: Any) -> None:
-    """`gates`: from `h U` to i' f' tanh(z) sigmoid(o); c n m: from `before` to `after` (4, V)."""
-    width = after.shape[1]
-    i, f, z, o = quarters(gates)
-    x_i, x_f, x_z, x_o = quarters(x)
-    tanh_gate(x_z, z)
-    sigmoid_gate(x_o, o)
-    slope = after[3]
-    for j in range(width):
-        f[j] += x_f[j]
+def slstm_token(planes: Any, state: Any) -> None:
+    """`planes` (7, n) go from pre-activations to gates, `state` (4, n) over the token."""
+    i, f, z, o = four(planes)
+    slope = plane(planes, 4)
+    h, c, n = plane(state, 0), plane(state, 1), plane(state, 2)
+    fill(c, plane(planes, 5))
+    fill(n, plane(planes, 6))
+    tanh_gate(z)
+    sigmoid_gate(o)
+    for j in range(slope.shape[0]):
         slope[j] = sigmoid(-f[j])
-    for j in range(width):
+    for j in range(f.shape[0]):
         f[j] = log_sigmoid(f[j])
-    for j in range(width):
-        i[j] += x_i[j]
-    _exponentials(i, f, before, after[2])
-    for e in range(2):
-        old, new = before[e], after[e]
-        for j in range(width):
-            new[j] = f[j] * old[j] + i[j] * (z[j] if e == 0 else z.dtype.type(1))
-
-
-@device
-def _exponentials(i: Any, f: Any, before: Any, top: Any) -> None:
-    """`i, f` from the exponents to `e^(. - m)`, with m, the larger of them, in `top`."""
-    n, m, none = before[1], before[2], i.dtype.type(0)
-    for j in range(i.shape[0]):
-        f[j] += m[j]
-    for j in range(i.shape[0]):
-        top[j] = i[j] if n[j] == none else max(i[j], f[j])
-    for j in range(i.shape[0]):
-        i[j] = exp(i[j] - top[j])
-    for j in range(i.shape[0]):
-        f[j] = exp(f[j] - top[j])
-    for j in range(i.shape[0]):
-        f[j] = none if n[j] == none else f[j]
-
-
-@device
-def slstm_answer(gates: Any, after: Any, h: Any) -> None:
-    """`h = o c / n`."""
-    o, c, n = gates[3 * h.shape[0] :], after[0], after[1]
+    _exponentials(i, f, n, plane(state, 3))
+    for j in range(c.shape[0]):
+        c[j] = f[j] * c[j] + i[j] * z[j]
+    for j in range(n.shape[0]):
+        n[j] = f[j] * n[j] + i[j]
     for j in range(h.shape[0]):
         h[j] = o[j] * c[j] / n[j]
 
 
 @device
-def slstm_backward(gates: Any, states: Any, d_h: Any, d_after: Any, d_x: Any) -> None:
-    """`gates` goes from the gates to the gradient of `h U`, `d_after` to the token before.
+def _exponentials(i: Any, f: Any, n: Any, m: Any) -> None:
+    """`i, f` from exponents to `e^(. - m)`, m from the maximum before to the larger of them.
 
-    `states`: (c, n, m) before and after the token. Nothing but `h U` passes `d_h` on: it is 0 then.
+    Where n = 0 there was no token before, so that f has no share. The larger exponent's is 1.
     """
-    before, after = states
-    i, f, z, o = quarters(gates)
-    d_i, d_f, d_z, d_o = quarters(d_x)
-    dc, dn = d_after[0], d_after[1]
-    _answer_backward(o, after, d_h, (dc, dn), (d_z, d_o))
-    for j in range(dc.shape[0]):
-        d_i[j] = i[j] * (dc[j] * z[j] + dn[j])
-    product(dc, before[0], d_f)
-    old = before[1]
-    for j in range(dc.shape[0]):
-        d_f[j] = f[j] * (d_f[j] + dn[j] * old[j])
-    product(dc, i, d_z)
-    product(dc, f, dc)
-    product(dn, f, dn)
-    _top_backward(f, d_i, d_f, d_after[2])
-    product(d_f, after[3], d_f)
-    through_tanh(d_z, z)
-    through_sigmoid(d_o, o)
-    fill(d_x, gates)
-    zero(d_h)
+    one, none = i.dtype.type(1), i.dtype.type(0)
+    for j in range(i.shape[0]):
+        f[j] += m[j]
+    for j in range(i.shape[0]):
+        m[j] = i[j] if n[j] == none else max(i[j], f[j])
+    for j in range(i.shape[0]):
+        i[j] = i[j] - f[j]
+    for j in range(i.shape[0]):
+        f[j] = exp(-abs(i[j]))
+    for j in range(i.shape[0]):
+        smaller, first = f[j], n[j] == none
+        f[j] = none if first else (smaller if i[j] > none else one)
+        i[j] = one if first or i[j] > none else smaller
 
 
 @device
-def _answer_backward(o: Any, after: Any, d_h: Any, d_state: Any, out: Any) -> None:
-    """Gradient of `o c / n`: added to those of c and n; that of o goes to `out[1]`."""
-    c, n = after[0], after[1]
-    dc, dn = d_state
-    share, d_o = out
-    for j in range(o.shape[0]):
-        d_o[j] = c[j] / n[j]
-    for j in range(o.shape[0]):
-        share[j] = d_h[j] * o[j] / n[j]
-    for j in range(o.shape[0]):
-        dc[j] += share[j]
-    for j in range(o.shape[0]):
-        dn[j] -= share[j] * d_o[j]
-    product(d_o, d_h, d_o)
+def slstm_backward(planes: Any, d_state: Any, d_planes: Any) -> None:
+    """`d_planes` (6, n): gradients of pre-activations; those of c n m move to before the token.
+
+    Nothing but `h U` passes the gradient of h on.
+    """
+    i, f, z, o = four(planes)
+    slope, c, n = plane(planes, 4), plane(planes, 5), plane(planes, 6)
+    d_i, d_f, d_z, d_o = four(d_planes)
+    d_c, d_n = plane(d_state, 1), plane(d_state, 2)
+    _answer_backward(planes, d_state, d_planes)
+    for j in range(d_i.shape[0]):
+        d_i[j] = i[j] * (d_c[j] * z[j] + d_n[j])
+    product(d_c, c, d_f)
+    for j in range(d_f.shape[0]):
+        d_f[j] = f[j] * (d_f[j] + d_n[j] * n[j])
+    product(d_c, i, d_z)
+    product(d_c, f, d_c)
+    product(d_n, f, d_n)
+    _top_backward(f, d_i, d_f, plane(d_state, 3))
+    product(d_f, slope, d_f)
+    through_tanh(d_z, z)
+    through_sigmoid(d_o, o)
+
+
+@device
+def _answer_backward(planes: Any, d_state: Any, d_planes: Any) -> None:
+    """Gradient of `o c / n` after the token: added to those of c and n; that of o."""
+    i, f, z, o = four(planes)
+    c, n = plane(planes, 5), plane(planes, 6)
+    d_h, d_c, d_n = plane(d_state, 0), plane(d_state, 1), plane(d_state, 2)
+    d_o, answer, share = plane(d_planes, 3), plane(d_planes, 4), plane(d_planes, 5)
+    for j in range(answer.shape[0]):
+        answer[j] = f[j] * c[j] + i[j] * z[j]
+    for j in range(share.shape[0]):
+        share[j] = f[j] * n[j] + i[j]
+    for j in range(share.shape[0]):
+        share[j] = c.dtype.type(1) / share[j]
+    product(answer, share, answer)
+    product(answer, d_h, d_o)
+    for j in range(share.shape[0]):
+        share[j] *= d_h[j] * o[j]
+    for j in range(d_c.shape[0]):
+        d_c[j] += share[j]
+    for j in range(d_n.shape[0]):
+        d_n[j] -= share[j] * answer[j]
 
 
 @device

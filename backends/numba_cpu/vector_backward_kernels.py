@@ -1,135 +1,113 @@
-"""Scan of vector memories backwards: segments from the last, each replayed from its checkpoint.
+"""Scan of vector memories backwards: only the chain of gradients goes token by token.
 
-As every h is an answer, all gates of a segment come from one product; only the chain of gradients
-goes token by token.
+The gradient of U is one product over all tokens afterwards (`vector_scan`).
 """
 
 from typing import Any
 
-from mcore.backends.numba_cpu.blocks import clear
 from mcore.backends.numba_cpu.caching import device, kernel
-from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.gru import gru_backward
 from mcore.backends.numba_cpu.lstm import lstm_backward
 from mcore.backends.numba_cpu.slstm import slstm_backward
-from mcore.backends.numba_cpu.vector_kernels import advance
-from mcore.backends.numba_cpu.vector_work import GRU, LSTM, segment_start
+from mcore.backends.numba_cpu.vector_products import back_through, pack_transposed
+from mcore.backends.numba_cpu.vector_rows import add_row, clear_row, store_row, task_place
+from mcore.backends.numba_cpu.vector_work import GRU, LSTM
 
 
 @kernel
 def vector_backward_kernel(span: Any, x: Any, work: Any, given: Any, gradients: Any) -> None:
-    """Gradients for the tasks (block, head); given: reads, checkpoints, d_reads, d_checkpoints."""
-    _, checkpoints, _, d_checkpoints = given
-    heads = x.x.shape[2]
+    """given: what forward kept, d_reads, d_checkpoints, blocks; for the tasks of `span`."""
+    blocks = given[3]
+    gates, packed = x.recurrent.shape[2] // x.recurrent.shape[1], -1
     for task in range(span[0], span[1]):
-        block, h = task // heads, task % heads
-        begin, end = x.blocks[block, 0], x.blocks[block, 1]
-        transpose(x.recurrent[h], work.transposed)
-        _clear_gradient(work)
-        for s in range(x.restart.shape[1] - 1, -1, -1):
-            first, last = x.bounds[begin, s], x.bounds[begin, s + 1]
-            if first < last:
-                _add_gradient(d_checkpoints[:, s], (begin, end, h), work)
-                fresh = segment_start(x, checkpoints, (begin, end, h, s), work)
-                place = (begin, end, h, first, last)
-                _replay(x, place, work, given)
-                _walk(x, place, work, given, gradients)
-                _recurrent(place, work, gradients.recurrent[block, h])
-                if x.code == GRU:
-                    _bias(place, work, gradients.bias[block, h])
-                if fresh:
-                    _clear_gradient(work)
+        begin, end, h = task_place(task, x.x.shape[0], blocks)
+        if packed != h:
+            pack_transposed(x.recurrent[h], work.panels)
+            packed = h
+        for r in range(end - begin):
+            clear_row(work.state, r)
+            work.cursor[r] = x.restart.shape[1]
+        for t in range(x.x.shape[1] - 1, -1, -1):
+            place = (begin, end, t, h)
+            _enter(x, place, work, given)
+            _token_backward(x, place, work, given[0])
+            _store(x, place, work, gradients)
+            if x.code == GRU:
+                _store_inner(place, work, gradients, task % blocks)
+            rows = work.planes[:, : end - begin]
+            d_h = work.state[0, : end - begin]
+            back_through(rows, gates, work.panels, d_h, 1 if x.code == GRU else 0)
+            _leave(x, place, work)
         if x.carry.size:
-            _store_gradient(gradients.carry, (begin, end, h), work)
+            for b in range(begin, end):
+                store_row(work.state, b - begin, gradients.carry[b, h])
 
 
 @device
-def _replay(x: Any, place: Any, work: Any, given: Any) -> None:
-    """Fill `h`, `gates` and `others`, whose first rows hold the state at the segment's start."""
-    begin, end, h, first, last = place
-    reads, rows, size = given[0], end - begin, (end - begin) * (last - first)
-    for t in range(first + 1, last):
-        for b in range(begin, end):
-            at = (t - first) * rows + b - begin
-            for j in range(work.h.shape[1]):
-                work.h[at, j] = reads[b, t - 1, h, j]
-    gemm(work.h[:size], x.recurrent[h], work.gates, 1.0, 0, FULL)
-    for t in range(first, last):
-        for b in range(begin, end):
-            at = (t - first) * rows + b - begin
-            advance(x, (b, t, h), work.gates[at], work.others[at], work.others[at + rows])
+def _enter(x: Any, place: Any, work: Any, given: Any) -> None:
+    """Add what flows in behind token t: from its answers, and from checkpoints that it ends."""
+    begin, end, t, h = place
+    kept, d_reads, d_checkpoints, _ = given
+    for b in range(begin, end):
+        r, s = b - begin, work.cursor[b - begin]
+        if s == x.restart.shape[1] or x.bounds[b, s] > t:
+            s -= 1
+            while x.bounds[b, s] > t or x.bounds[b, s] == x.bounds[b, s + 1]:
+                s -= 1
+            work.cursor[r] = s
+            add_row(d_checkpoints[b, s, h], work.state, r)
+        for j in range(work.state.shape[2]):
+            work.state[0, r, j] += d_reads[b, t, h, j]
+        if x.code == GRU:
+            for j in range(work.state.shape[2]):
+                work.before[r * work.state.shape[2] + j] = kept.before[b, t, h, j]
 
 
 @device
-def _walk(x: Any, place: Any, work: Any, given: Any, gradients: Any) -> None:
-    """Tokens from the last: `gates` become gradients, `d_h` and `d_others` reach the start."""
-    begin, end, h, first, last = place
-    d_reads, rows = given[2], end - begin
-    for t in range(last - 1, first - 1, -1):
-        top = (t - first) * rows
-        for b in range(begin, end):
-            r = b - begin
-            for j in range(work.d_h.shape[1]):
-                work.d_h[r, j] += d_reads[b, t, h, j]
-            _token_backward(x.code, work, (top + r, top + r + rows, r), gradients.x[b, t, h])
-        gemm(work.gates[top : top + rows], work.transposed, work.d_h, 1.0, 1, FULL)
-
-
-@device
-def _token_backward(code: int, work: Any, at: Any, d_x: Any) -> None:
-    """`at`: where the token's entries, the state after it and the row's gradients are."""
-    here, there, r = at
-    gates, before, after = work.gates[here], work.others[here], work.others[there]
-    if code == LSTM:
-        lstm_backward(gates, (before, after), work.d_h[r], work.d_others[r], d_x)
-    elif code == GRU:
-        gru_backward(gates, after, work.h[here], work.d_h[r], d_x)
+def _token_backward(x: Any, place: Any, work: Any, kept: Any) -> None:
+    """Fill the planes of gradients; the state's gradient, but for U's part, moves on."""
+    begin, end, t, h = place
+    width = x.recurrent.shape[1]
+    size = (end - begin) * width
+    planes = (kept.flat, h, t, begin * width, end * width)
+    d_planes, d_state = (work.long, 0, 0, 0, size), (work.flat, 0, 0, 0, size)
+    if x.code == LSTM:
+        lstm_backward(planes, d_state, d_planes)
+    elif x.code == GRU:
+        gru_backward(planes, work.before[:size], d_state, d_planes)
     else:
-        slstm_backward(gates, (before, after), work.d_h[r], work.d_others[r], d_x)
+        slstm_backward(planes, d_state, d_planes)
 
 
 @device
-def _recurrent(place: Any, work: Any, d_recurrent: Any) -> None:
-    """`dU += sum over tokens of h^T d`."""
-    begin, end, _, first, last = place
-    size = (end - begin) * (last - first)
-    gemm(work.h[:size].T, work.gates[:size], d_recurrent, 1.0, 1, FULL)
-
-
-@device
-def _bias(place: Any, work: Any, d_bias: Any) -> None:
-    """The sum over tokens of the gradient of what r multiplied."""
-    begin, end, _, first, last = place
-    width = d_bias.shape[0]
-    for at in range((end - begin) * (last - first)):
-        for j in range(width):
-            d_bias[j] += work.gates[at, 2 * width + j]
-
-
-@device
-def _clear_gradient(work: Any) -> None:
-    clear(work.d_h)
-    for r in range(work.d_others.shape[0]):
-        clear(work.d_others[r])
-
-
-@device
-def _add_gradient(source: Any, place: Any, work: Any) -> None:
-    """Add the rows of a gradient (B, H, n, V) at `place` = (first row, end, h)."""
-    begin, end, h = place
+def _store(x: Any, place: Any, work: Any, gradients: Any) -> None:
+    """Gradients of x; in a GRU, that of the candidate has a plane of its own."""
+    begin, end, t, h = place
+    width = work.planes.shape[2]
     for b in range(begin, end):
-        for j in range(work.d_h.shape[1]):
-            work.d_h[b - begin, j] += source[b, h, 0, j]
-            for e in range(source.shape[2] - 1):
-                work.d_others[b - begin, e, j] += source[b, h, e + 1, j]
+        target = gradients.x[b, t, h]
+        for g in range(target.shape[0] // width):
+            source = work.planes[3 if x.code == GRU and g == 2 else g, b - begin]
+            for j in range(width):
+                target[g * width + j] = source[j]
 
 
 @device
-def _store_gradient(target: Any, place: Any, work: Any) -> None:
-    """The converse of `_add_gradient`."""
-    begin, end, h = place
+def _store_inner(place: Any, work: Any, gradients: Any, block: int) -> None:
+    """A GRU's gradient of what the reset multiplies, and its sum, which is that of the bias."""
+    begin, end, t, h = place
     for b in range(begin, end):
-        for j in range(work.d_h.shape[1]):
-            target[b, h, 0, j] = work.d_h[b - begin, j]
-            for e in range(target.shape[2] - 1):
-                target[b, h, e + 1, j] = work.d_others[b - begin, e, j]
+        for j in range(work.planes.shape[2]):
+            gradients.inner[b, t, h, j] = work.planes[2, b - begin, j]
+        for j in range(work.planes.shape[2]):
+            gradients.bias[block, h, j] += work.planes[2, b - begin, j]
+
+
+@device
+def _leave(x: Any, place: Any, work: Any) -> None:
+    """Nothing flows past the first token of a memory that started afresh."""
+    begin, end, t, _ = place
+    for b in range(begin, end):
+        s = work.cursor[b - begin]
+        if t == x.bounds[b, s] and x.restart[b, s]:
+            clear_row(work.state, b - begin)

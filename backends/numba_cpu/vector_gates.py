@@ -1,4 +1,4 @@
-"""Activations of gates, in place, that vectorise; and a row of gates cut into its parts.
+"""Activations of gates, in place, that vectorise.
 
 Loops over few contiguous arrays, from 0 on, vectorise; long ones over many arrays do not, as the
 compiler cannot rule out that they overlap.
@@ -11,32 +11,33 @@ from mcore.backends.numba_cpu.elementwise import sigmoid, tanh
 
 
 @device
-def thirds(gates: Any) -> Any:
-    """Three equal parts of a row."""
-    width = gates.shape[0] // 3
-    return gates[:width], gates[width : 2 * width], gates[2 * width :]
+def plane(planes: Any, k: int) -> Any:
+    """Plane k of `planes`: a memory (., ., planes, rows V), and which part of it is meant.
+
+    The result is known to be contiguous, which a part of a part is not.
+    """
+    memory, i, j, begin, end = planes
+    return memory[i, j, k, begin:end]
 
 
 @device
-def quarters(gates: Any) -> Any:
-    """Four equal parts of a row."""
-    width = gates.shape[0] // 4
-    first, second = gates[:width], gates[width : 2 * width]
-    return first, second, gates[2 * width : 3 * width], gates[3 * width :]
+def four(planes: Any) -> Any:
+    """The first four planes."""
+    return plane(planes, 0), plane(planes, 1), plane(planes, 2), plane(planes, 3)
 
 
 @device
-def sigmoid_gate(x: Any, gate: Any) -> None:
-    """`gate = sigmoid(x + gate)`."""
+def sigmoid_gate(gate: Any) -> None:
+    """`gate = sigmoid(gate)`."""
     for j in range(gate.shape[0]):
-        gate[j] = sigmoid(x[j] + gate[j])
+        gate[j] = sigmoid(gate[j])
 
 
 @device
-def tanh_gate(x: Any, gate: Any) -> None:
-    """`gate = tanh(x + gate)`."""
+def tanh_gate(gate: Any) -> None:
+    """`gate = tanh(gate)`."""
     for j in range(gate.shape[0]):
-        gate[j] = tanh(x[j] + gate[j])
+        gate[j] = tanh(gate[j])
 
 
 @device
@@ -67,10 +68,3 @@ def fill(source: Any, out: Any) -> None:
     """`out = source`."""
     for j in range(out.shape[0]):
         out[j] = source[j]
-
-
-@device
-def zero(out: Any) -> None:
-    """`out = 0`."""
-    for j in range(out.shape[0]):
-        out[j] = 0

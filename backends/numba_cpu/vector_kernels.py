@@ -1,74 +1,127 @@
-"""Scan of vector memories: for each block of rows and head, token after token in one call."""
+"""Scan of vector memories: for each head and block of rows, token after token in one call."""
 
 from typing import Any
 
 from mcore.backends.numba_cpu.caching import device, kernel
-from mcore.backends.numba_cpu.gemm import FULL, gemm
-from mcore.backends.numba_cpu.gru import gru_answer, gru_token
-from mcore.backends.numba_cpu.lstm import lstm_answer, lstm_token
-from mcore.backends.numba_cpu.slstm import slstm_answer, slstm_token
-from mcore.backends.numba_cpu.vector_work import GRU, LSTM, segment_start
+from mcore.backends.numba_cpu.gru import gru_token
+from mcore.backends.numba_cpu.lstm import lstm_token
+from mcore.backends.numba_cpu.matvec import transposed_times
+from mcore.backends.numba_cpu.slstm import slstm_token
+from mcore.backends.numba_cpu.vector_products import add_gate, pack
+from mcore.backends.numba_cpu.vector_rows import (
+    advance_cursor,
+    clear_row,
+    load_row,
+    store_row,
+    task_place,
+)
+from mcore.backends.numba_cpu.vector_work import GRU, LSTM
 
 
 @kernel
-def vector_kernel(span: Any, x: Any, work: Any, reads: Any, checkpoints: Any) -> None:
-    """Reads (B, T, H, V) and checkpoints (B, S, H, n, V) for the tasks (block, head)."""
-    heads = x.x.shape[2]
+def vector_kernel(span: Any, x: Any, work: Any, kept: Any, out: Any) -> None:
+    """out: reads (B, T, H, V), checkpoints (B, S, H, n, V), blocks; for the tasks of `span`."""
+    blocks, packed = out[2], -1
     for task in range(span[0], span[1]):
-        block, h = task // heads, task % heads
-        begin, end = x.blocks[block, 0], x.blocks[block, 1]
-        for s in range(x.restart.shape[1]):
-            first, last = x.bounds[begin, s], x.bounds[begin, s + 1]
-            if first < last:
-                segment_start(x, checkpoints, (begin, end, h, s), work)
-                for t in range(first, last):
-                    _token(x, (begin, end, t, h), work, reads)
-                _keep(checkpoints[:, s], (begin, end, h), work)
+        begin, end, h = task_place(task, x.x.shape[0], blocks)
+        if packed != h:
+            pack(x.recurrent[h], work.panels)
+            packed = h
+        for r in range(end - begin):
+            work.cursor[r] = 0
+        for t in range(x.x.shape[1]):
+            place = (begin, end, t, h)
+            _enter(x, place, work, kept)
+            _gates(x, place, work, kept)
+            _answer(x, place, work, kept)
+            _leave(x, place, work, out)
 
 
 @device
-def _token(x: Any, place: Any, work: Any, reads: Any) -> None:
-    """The rows' states after token t; `place` is (first row, end, t, h)."""
+def _enter(x: Any, place: Any, work: Any, kept: Any) -> None:
+    """The rows' states before token t, and what the gates add to."""
     begin, end, t, h = place
-    gemm(work.h[: end - begin], x.recurrent[h], work.gates, 1.0, 0, FULL)
     for b in range(begin, end):
         r = b - begin
-        gates, others = work.gates[r], work.others[r]
-        advance(x, (b, t, h), gates, others, others)
-        answer(x.code, gates, others, work.h[r])
-        for j in range(work.h.shape[1]):
-            reads[b, t, h, j] = work.h[r, j]
+        s = advance_cursor(x, b, work.cursor[r], t)
+        work.cursor[r] = s
+        if t == x.bounds[b, s]:
+            if x.restart[b, s]:
+                clear_row(work.state, r)
+            elif s == 0:
+                load_row(x.carry[b, h], work.state, r)
+        _preload(x, (b, t, h), kept.planes[h, t])
+        for j in range(work.state.shape[2]):
+            kept.before[b, t, h, j] = work.state[0, r, j]
 
 
 @device
-def _keep(checkpoints: Any, place: Any, work: Any) -> None:
-    """Store the rows' states; `place` is (first row, end, h)."""
-    begin, end, h = place
-    for b in range(begin, end):
-        for j in range(work.h.shape[1]):
-            checkpoints[b, h, 0, j] = work.h[b - begin, j]
-            for e in range(checkpoints.shape[2] - 1):
-                checkpoints[b, h, e + 1, j] = work.others[b - begin, e, j]
-
-
-@device
-def advance(x: Any, place: Any, gates: Any, before: Any, after: Any) -> None:
-    """`gates` from `h U` to activated gates, the state but for h from `before` to `after`."""
+def _preload(x: Any, place: Any, planes: Any) -> None:
+    """A row of every gate's plane is its part of x; GRU: that of the inner one is its bias."""
     b, t, h = place
-    if x.code == LSTM:
-        lstm_token(x.x[b, t, h], gates, before, after)
-    elif x.code == GRU:
-        gru_token(x.x[b, t, h], gates, x.bias[h], after)
-    else:
-        slstm_token(x.x[b, t, h], gates, before, after)
+    width, source = planes.shape[2], x.x[b, t, h]
+    for g in range(source.shape[0] // width):
+        for j in range(width):
+            planes[g, b, j] = source[g * width + j]
+    if x.code == GRU:
+        for j in range(width):
+            planes[3, b, j] = x.bias[h, j]
 
 
 @device
-def answer(code: int, gates: Any, after: Any, h: Any) -> None:
-    """h from the token before to this one."""
-    if code == LSTM:
-        lstm_answer(gates, after, h)
-    elif code == GRU:
-        gru_answer(gates, h)
+def _gates(x: Any, place: Any, work: Any, kept: Any) -> None:
+    """Add `h U` to the planes of the gates."""
+    begin, end, t, h = place
+    before, planes = work.state[0, : end - begin], kept.planes[h, t]
+    if work.panels.shape[0] == 0:
+        for b in range(begin, end):
+            transposed_times(x.recurrent[h], before[b - begin], work.product)
+            _add_product(x.code, work.product, planes[:, b])
     else:
-        slstm_answer(gates, after, h)
+        for g in range(x.recurrent.shape[2] // before.shape[1]):
+            add_gate(before, work.panels, g, planes[_target(x.code, g), begin:end])
+
+
+@device
+def _add_product(code: int, product: Any, planes: Any) -> None:
+    """Add a row's `h U` (N,) to its part of the planes (planes, V)."""
+    width = planes.shape[1]
+    for g in range(product.shape[0] // width):
+        target = planes[_target(code, g)]
+        for j in range(width):
+            target[j] += product[g * width + j]
+
+
+@device
+def _target(code: int, gate: int) -> int:
+    """The plane that a gate's `h U` is added to: for a GRU's candidate, the inner one."""
+    return 3 if code == GRU and gate == 2 else gate
+
+
+@device
+def _answer(x: Any, place: Any, work: Any, kept: Any) -> None:
+    """Activate the planes and move the state on."""
+    begin, end, t, h = place
+    width = x.recurrent.shape[1]
+    planes = (kept.flat, h, t, begin * width, end * width)
+    state = (work.flat, 0, 0, 0, (end - begin) * width)
+    if x.code == LSTM:
+        lstm_token(planes, state)
+    elif x.code == GRU:
+        gru_token(planes, state)
+    else:
+        slstm_token(planes, state)
+
+
+@device
+def _leave(x: Any, place: Any, work: Any, out: Any) -> None:
+    """Store the rows' answers, and the states of those whose segment ends."""
+    begin, end, t, h = place
+    reads, checkpoints, _ = out
+    for b in range(begin, end):
+        r = b - begin
+        for j in range(work.state.shape[2]):
+            reads[b, t, h, j] = work.state[0, r, j]
+        s = work.cursor[r]
+        if t + 1 == x.bounds[b, s + 1]:
+            store_row(work.state, r, checkpoints[b, s, h])

@@ -13,11 +13,11 @@ from mcore.segments import Segments
 
 
 class VectorScanSaved(NamedTuple):
-    """What `scan` keeps: inputs, answers, checkpoints (B, S, H, n, V), if carried."""
+    """What `scan` keeps: inputs, what the kernel kept, the shape (B, S, H, n, V), if carried."""
 
     x: Any
-    reads: Array
-    checkpoints: Array
+    kept: Any
+    shape: tuple[int, ...]
     carried: bool
 
 
@@ -26,18 +26,19 @@ def scan(
 ) -> tuple[Scan, VectorScanSaved]:
     """See `mcore.backend.Backend.scan`."""
     from mcore.backends.numba_cpu.vector_kernels import vector_kernel
-    from mcore.backends.numba_cpu.vector_work import forward_work
+    from mcore.backends.numba_cpu.vector_work import block_count, forward_work, keep
 
     dims = rule.dims(inputs)
     x = _arrays(rule, inputs, carry, segments)
+    kept = keep(x)
     reads = np.empty((dims.B, dims.T, dims.H, dims.V), x.x.dtype)
     shape = (dims.B, segments.count, dims.H, *rule.state_shape(dims))
     checkpoints = np.zeros(shape, x.x.dtype)
-    tasks = Tasks(len(x.blocks) * dims.H, threads)
-    run(vector_kernel, tasks, x, forward_work, reads, checkpoints)
+    blocks = block_count(dims.B, dims.H)
+    tasks = Tasks(blocks * dims.H, threads)
+    run(vector_kernel, tasks, x, forward_work, kept, (reads, checkpoints, blocks))
     flat = checkpoints.reshape(*shape[:3], -1)
-    # Backward needs the answers as they are, whatever the caller does to his.
-    return Scan(reads.copy(), flat), VectorScanSaved(x, reads, checkpoints, carry is not None)
+    return Scan(reads, flat), VectorScanSaved(x, kept, shape, carry is not None)
 
 
 def scan_backward(
@@ -45,24 +46,19 @@ def scan_backward(
 ) -> tuple[dict[str, Array], Array | None]:
     """See `mcore.backend.Backend.scan_backward`."""
     from mcore.backends.numba_cpu.vector_backward_kernels import vector_backward_kernel
-    from mcore.backends.numba_cpu.vector_work import VectorGradients, backward_work
+    from mcore.backends.numba_cpu.vector_work import backward_work, block_count
 
     x = saved.x
-    blocks, heads, dtype = len(x.blocks), x.x.shape[2], x.x.dtype
-    gradients = VectorGradients(
-        np.empty_like(x.x),
-        np.zeros((blocks, *x.recurrent.shape), dtype),
-        np.zeros((blocks, *x.bias.shape), dtype),
-        np.empty_like(x.carry),
-    )
-    d_states = plain(d_checkpoints, x.x).reshape(saved.checkpoints.shape)
-    given = (saved.reads, saved.checkpoints, plain(d_reads, x.x), d_states)
-    tasks = Tasks(blocks * heads, threads)
+    blocks = block_count(len(x.x), x.x.shape[2])
+    gradients = _gradients(saved, blocks)
+    d_states = plain(d_checkpoints, x.x).reshape(saved.shape)
+    given = (saved.kept, plain(d_reads, x.x), d_states, blocks)
+    tasks = Tasks(blocks * x.x.shape[2], threads)
     run(vector_backward_kernel, tasks, x, backward_work, given, gradients)
     d_inputs = {
         "x": gradients.x,
-        "recurrent": gradients.recurrent.sum(axis=0),
-        "q": np.empty((*x.x.shape[:3], 0), dtype),
+        "recurrent": _d_recurrent(saved, gradients),
+        "q": np.empty((*x.x.shape[:3], 0), x.x.dtype),
     }
     if x.bias.size:
         d_inputs["recurrent_bias"] = gradients.bias.sum(axis=0)
@@ -71,8 +67,38 @@ def scan_backward(
     return d_inputs, gradients.carry.reshape(*gradients.carry.shape[:2], -1)
 
 
+def _gradients(saved: VectorScanSaved, blocks: int) -> Any:
+    from mcore.backends.numba_cpu.vector_work import VectorGradients
+
+    x, before = saved.x, saved.kept.before
+    return VectorGradients(
+        np.empty_like(x.x),
+        np.empty(before.shape if x.bias.size else (0, 0, 0, 0), x.x.dtype),
+        np.zeros((blocks, *x.bias.shape), x.x.dtype),
+        np.empty_like(x.carry),
+    )
+
+
+def _d_recurrent(saved: VectorScanSaved, gradients: Any) -> Array:
+    """`dU = sum over rows and tokens of h^T d(h U)`: one large product per head."""
+    total: Array = np.empty_like(saved.x.recurrent)
+    outer = total.shape[-1] - gradients.inner.shape[-1]
+    for h, d_head in enumerate(total):
+        before = _head(saved.kept.before, h).T
+        np.matmul(before, _head(gradients.x, h)[:, :outer], out=d_head[:, :outer])
+        if gradients.inner.size:
+            np.matmul(before, _head(gradients.inner, h), out=d_head[:, outer:])
+    return total
+
+
+def _head(x: Array, h: int) -> Array:
+    """(B T, .) head h of (B, T, H, .), without a copy."""
+    head: Array = x.reshape(-1, *x.shape[2:])[:, h]
+    return head
+
+
 def _arrays(rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments) -> Any:
-    from mcore.backends.numba_cpu.vector_work import CODES, VectorInputs, row_blocks
+    from mcore.backends.numba_cpu.vector_work import CODES, VectorInputs
 
     x = plain(inputs["x"])
     bias = np.empty((0, 0), x.dtype)
@@ -89,5 +115,4 @@ def _arrays(rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Seg
         start,
         plain(segments.bounds),
         plain(segments.restart),
-        row_blocks(segments),
     )

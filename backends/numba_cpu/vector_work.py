@@ -1,23 +1,29 @@
-"""What kernels of vector memories work on: inputs, and the work arrays of one thread.
+"""What kernels of vector memories work on: inputs, what forward keeps, one thread's work arrays.
 
-A task is one head of a block of rows that are cut alike: its rows take each token together, so that
-`h U` is one product. Blocks depend on the cuts alone, never on the number of threads.
+A task is one head of a block of rows, which take each token together, so that `h U` is one product;
+each row is cut where it likes. Blocks depend on the numbers of rows and heads, never on that of
+threads, and so does the order of every sum.
+
+Per token and head, the rows of a block are neighbours in memory: gates, and what else backward
+needs, are planes (rows, V), on which activations run as on one long vector.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
-from mcore.backends.numba_cpu.caching import device
-from mcore.segments import Segments
-
-BLOCK = 16
-"""Most rows of a block: enough to use a product's tiles, few enough for blocks to share out."""
+FEWEST, MOST = 8, 16
+"""Rows of a block: enough to use a product's tiles and to read U seldom, few enough for tasks."""
 
 LSTM, GRU, SLSTM = range(3)
 CODES = {"lstm": LSTM, "gru": GRU, "slstm": SLSTM}
 """Rules whose equations the kernels know, as they tell them apart."""
+
+KEPT = {LSTM: 5, GRU: 4, SLSTM: 7}
+"""Planes that forward keeps: the gates, then what the rule's file says."""
+
+WORKED = {LSTM: 4, GRU: 4, SLSTM: 6}
+"""Planes that a token's backward fills: gradients of `h U`, gate by gate, then others."""
 
 
 class VectorInputs(NamedTuple):
@@ -31,7 +37,6 @@ class VectorInputs(NamedTuple):
         carry: (B, H, n, V) states, h first, or no elements if every row restarts.
         bounds: (B, S+1) int64.
         restart: (B, S) bool.
-        blocks: (blocks, 2) first row and end of each block.
     """
 
     code: int
@@ -41,14 +46,34 @@ class VectorInputs(NamedTuple):
     carry: Any
     bounds: Any
     restart: Any
-    blocks: Any
+
+
+class VectorKept(NamedTuple):
+    """What forward keeps.
+
+    Attributes:
+        before: (B, T, H, V) h before each token.
+        planes: (H, T, planes, B, V).
+        flat: the same memory as (H, T, planes, B V).
+    """
+
+    before: Any
+    planes: Any
+    flat: Any
 
 
 class VectorGradients(NamedTuple):
-    """Gradients: those of parameters are per block, (blocks, H, ...), to be added in order."""
+    """Gradients.
+
+    Attributes:
+        x: (B, T, H, N).
+        inner: (B, T, H, V) of what a GRU's reset multiplies, or no elements.
+        bias: (blocks, H, V), to be added in order, or no elements.
+        carry: (B, H, n, V), or no elements.
+    """
 
     x: Any
-    recurrent: Any
+    inner: Any
     bias: Any
     carry: Any
 
@@ -57,117 +82,103 @@ class VectorWork(NamedTuple):
     """Work arrays of forward.
 
     Attributes:
-        h: (rows, V).
-        others: (rows, E, V) the rest of the state, or what else backward needs.
-        gates: (rows, N).
+        state: (n, rows, V), h first.
+        flat: the same memory as (1, 1, n, rows V).
+        panels: U gate by gate, cut into panels of columns; none where that does not pay.
+        product: (N,) `h U` of one row.
+        cursor: (rows,) the segment of each row.
     """
 
-    h: Any
-    others: Any
-    gates: Any
+    state: Any
+    flat: Any
+    panels: Any
+    product: Any
+    cursor: Any
 
 
 class BackwardWork(NamedTuple):
-    """Work arrays of backward: entry `i rows + r` belongs to token i of a segment in row r.
+    """Work arrays of backward.
 
     Attributes:
-        h: (tokens rows, V) h before each token.
-        others: ((tokens + 1) rows, E, V) those before the first and after each token.
-        gates: (tokens rows, N) gates, then gradients of `h U`.
-        d_h, d_others: (rows, V), (rows, E, V).
-        transposed: (N, V) U^T.
+        state: (n, rows, V) gradient of the state.
+        flat: the same memory as (1, 1, n, rows V).
+        planes: (planes, rows, V) see `WORKED`.
+        long: the same memory as (1, 1, planes, rows V).
+        before: (rows V,) h before the token.
+        panels: U^T, cut into panels of columns.
+        cursor: (rows,) the segment of each row.
     """
 
-    h: Any
-    others: Any
-    gates: Any
-    d_h: Any
-    d_others: Any
-    transposed: Any
+    state: Any
+    flat: Any
+    planes: Any
+    long: Any
+    before: Any
+    panels: Any
+    cursor: Any
 
 
-def row_blocks(segments: Segments) -> Array:
-    """(blocks, 2): neighbouring rows, at most BLOCK, that are cut and restart alike."""
-    blocks: list[list[int]] = []
-    for row in range(segments.rows):
-        if blocks and row - blocks[-1][0] < BLOCK and _alike(segments, blocks[-1][0], row):
-            blocks[-1][1] = row + 1
-        else:
-            blocks.append([row, row + 1])
-    return np.array(blocks, np.int64)
+def block_count(rows: int, heads: int) -> int:
+    """Blocks that rows are shared out to, evenly: few, unless that leaves fewer than four tasks."""
+    return -(-rows // min(MOST, max(FEWEST, rows * heads // 4)))
 
 
-def _alike(segments: Segments, a: int, b: int) -> bool:
-    bounds, restart = segments.bounds, segments.restart
-    return bool((bounds[a] == bounds[b]).all() and (restart[a] == restart[b]).all())
+def keep(x: VectorInputs) -> VectorKept:
+    """Room for what forward keeps."""
+    rows, tokens, heads, _ = x.x.shape
+    width, dtype = x.recurrent.shape[1], x.x.dtype
+    planes = np.empty((heads, tokens, KEPT[x.code], rows, width), dtype)
+    before = np.empty((rows, tokens, heads, width), dtype)
+    return VectorKept(before, planes, planes.reshape(*planes.shape[:3], -1))
 
 
 def forward_work(x: VectorInputs) -> VectorWork:
     """Work arrays of one thread."""
-    rows, width, others = _sizes(x)
-    dtype = x.x.dtype
+    rows, width, vectors = _sizes(x)
+    columns, dtype = x.recurrent.shape[2], x.x.dtype
+    wide = panel_width(width)
+    packed = rows * x.x.shape[1] >= _WORTH_PACKING
+    number = columns // width * -(-width // wide) if packed else 0
+    state = np.empty((vectors, rows, width), dtype)
     return VectorWork(
-        np.zeros((rows, width), dtype),
-        np.zeros((rows, others, width), dtype),
-        np.empty((rows, x.x.shape[3]), dtype),
+        state,
+        state.reshape(1, 1, vectors, -1),
+        np.empty((number, width, wide), dtype),
+        np.empty(columns, dtype),
+        np.empty(rows, np.int64),
     )
 
 
 def backward_work(x: VectorInputs) -> BackwardWork:
     """Work arrays of one thread."""
-    rows, width, others = _sizes(x)
-    gates, dtype = x.x.shape[3], x.x.dtype
-    longest = int(np.diff(x.bounds, axis=1).max())
+    rows, width, vectors = _sizes(x)
+    dtype, wide = x.x.dtype, panel_width(width)
+    state = np.empty((vectors, rows, width), dtype)
+    planes = np.empty((WORKED[x.code], rows, width), dtype)
     return BackwardWork(
-        np.empty((longest * rows, width), dtype),
-        np.empty(((longest + 1) * rows, others, width), dtype),
-        np.empty((longest * rows, gates), dtype),
-        np.empty((rows, width), dtype),
-        np.empty((rows, others, width), dtype),
-        np.empty((gates, width), dtype),
+        state,
+        state.reshape(1, 1, vectors, -1),
+        planes,
+        planes.reshape(1, 1, len(planes), -1),
+        np.empty(rows * width, dtype),
+        np.empty((-(-width // wide), x.recurrent.shape[2], wide), dtype),
+        np.empty(rows, np.int64),
     )
 
 
+_WORTH_PACKING = 32
+"""Tokens of all rows of a block: for fewer, packing U takes longer than it saves."""
+
+_VECTORS = {LSTM: 2, GRU: 1, SLSTM: 4}
+"""Those of a state."""
+
+
+def panel_width(width: int) -> int:
+    """Columns of a panel: narrow ones stream best, but small matrices need not be cut."""
+    return width if width <= 64 else 32
+
+
 def _sizes(x: VectorInputs) -> tuple[int, int, int]:
-    """Rows of the largest block, V, and E."""
-    return int(np.diff(x.blocks).max()), x.recurrent.shape[1], OTHERS[x.code]
-
-
-OTHERS = {LSTM: 1, GRU: 1, SLSTM: 4}
-"""E: vectors that are kept for each token beside h and the gates."""
-
-
-@device
-def load_state(source: Any, b: int, h: int, r: int, work: Any) -> None:
-    """Row b of states (B, H, n, V) into row r of the work arrays."""
-    for j in range(work.h.shape[1]):
-        work.h[r, j] = source[b, h, 0, j]
-        for e in range(source.shape[2] - 1):
-            work.others[r, e, j] = source[b, h, e + 1, j]
-
-
-@device
-def clear_state(r: int, work: Any) -> None:
-    """Row r of the work arrays is zero."""
-    for j in range(work.h.shape[1]):
-        work.h[r, j] = 0
-        for e in range(work.others.shape[1]):
-            work.others[r, e, j] = 0
-
-
-@device
-def segment_start(x: Any, checkpoints: Any, place: Any, work: Any) -> bool:
-    """Put the state with which segment s of each row starts into `work`; is it zero?
-
-    `place` is (first row, end, h, s).
-    """
-    begin, end, h, s = place
-    fresh = x.restart[begin, s]
-    for b in range(begin, end):
-        if fresh:
-            clear_state(b - begin, work)
-        elif s > 0:
-            load_state(checkpoints[:, s - 1], b, h, b - begin, work)
-        else:
-            load_state(x.carry, b, h, b - begin, work)
-    return fresh
+    """Rows of the largest block, V, and the number of vectors in a state."""
+    rows = x.x.shape[0]
+    return -(-rows // block_count(rows, x.x.shape[2])), x.recurrent.shape[1], _VECTORS[x.code]
