@@ -23,6 +23,7 @@ from mcore.backends.numba_cpu import vector_scan as _vector_scan
 from mcore.backends.numba_cpu.compilation import Compiler
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.errors import BackendError
+from mcore.layers.dense import Dense
 from mcore.recurrence import Inputs, Recurrence
 from mcore.router import Pool, Router
 from mcore.segments import Segments
@@ -52,6 +53,13 @@ class NumbaBackend(ReferenceBackend):
                 f"1 to {available} would do"
             )
         super().__init__(threads or available)
+
+    @property
+    def dense(self) -> Dense:
+        """Kernels of dense layers."""
+        from mcore.backends.numba_cpu.dense import dense
+
+        return dense(self.threads)
 
     def accelerates(self) -> frozenset[tuple[str, str]]:
         """Scans and reads of matrix and vector rules, soup, routing, and attention."""

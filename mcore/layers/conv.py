@@ -53,6 +53,15 @@ def short_conv_backward(saved: Saved, dy: Array, d_new_tail: Array) -> tuple[Arr
     return d_inputs[:, width - 1 :], dweight, d_inputs[:, : width - 1]
 
 
+def next_tail(tail: Array, x: Array) -> Array:
+    """The inputs (B, W - 1, C) before the token that comes after x (B, T, C)."""
+    missing = tail.shape[1] - x.shape[1]
+    if missing <= 0:
+        return x[:, -missing:].copy()
+    ended: Array = namespace(x).concatenate([tail[:, -missing:], x], axis=1)
+    return ended
+
+
 def _reached(x: Array, distance: int, reach: Array | None) -> Array:
     """x (B, T, C), with 0 where a token does not look so far back."""
     if reach is None or distance == 0:

@@ -20,10 +20,12 @@ def rms_norm(x: Array, weight: Array, eps: float = 1e-6) -> tuple[Array, RmsSave
     return y, (x, scale, weight)
 
 
-def rms_norm_backward(saved: RmsSaved, dy: Array) -> tuple[Array, Array]:
-    """Gradients of `rms_norm`.
+def rms_norm_backward(
+    saved: RmsSaved, dy: Array, beside: Array | None = None
+) -> tuple[Array, Array]:
+    """Gradients of `rms_norm`; `beside` (..., D), what goes past the norm, is added to dx.
 
-        dx = r (dy w - r^2 x mean(dy w x))        dw = sum over rows of r dy x
+        dx = r (dy w - r^2 x mean(dy w x)) + beside        dw = sum over rows of r dy x
 
     Shapes: dy (..., D) -> dx (..., D), dweight (D,).
     """
@@ -35,6 +37,8 @@ def rms_norm_backward(saved: RmsSaved, dy: Array) -> tuple[Array, Array]:
     dx *= scale
     pull = x * (inner * scale**3 / x.shape[-1])
     dx -= pull
+    if beside is not None:
+        dx += beside
     return dx, dweight
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Backend
+from mcore.layers.dense import dense_of
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
 from mcore.model.packed_attention import packed_attention, packed_attention_backward
@@ -46,7 +47,8 @@ class AttentionMixer:
             "k": (self.sizes.key,),
             "v": (self.sizes.value,),
         }
-        return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
+        dense, sizes = dense_of(self.backend), self.sizes
+        return Projection(features, widths, sizes.width, sizes.heads, sizes.conv, dense)
 
     @property
     def names_rows(self) -> bool:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
+from mcore.layers.dense import PLAIN, Dense
 from mcore.layers.init import fan_in
-from mcore.layers.mlp import swiglu, swiglu_backward
-from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.part import Params, Part, Shapes, State
 
 
@@ -22,6 +21,7 @@ class Mlp:
     width: int
     hidden: int
     out_gain: float
+    dense: Dense = PLAIN
 
     @property
     def names_rows(self) -> bool:
@@ -40,11 +40,12 @@ class Mlp:
 
     def forward(self, params: Params, x: Array, state: State) -> tuple[Array, Any]:
         """y (B, T, D)."""
-        return swiglu(x, params["gate.weight"], params["up.weight"], params["down.weight"])
+        weights = (params[name] for name in self.shapes())
+        return self.dense.swiglu.forward(x, *weights)
 
     def backward(self, saved: Any, dy: Array) -> tuple[Array, Params]:
         """Gradients with respect to x and the parameters."""
-        dx, *grads = swiglu_backward(saved, dy)
+        dx, *grads = self.dense.swiglu.backward(saved, dy)
         return dx, dict(zip(self.shapes(), grads, strict=True))
 
     def end(self, saved: Any) -> State:
@@ -66,6 +67,7 @@ class Residual:
 
     part: Part
     width: int
+    dense: Dense = PLAIN
 
     @property
     def names_rows(self) -> bool:
@@ -83,7 +85,7 @@ class Residual:
 
     def forward(self, params: Params, x: Array, state: State) -> tuple[Array, Any]:
         """y (B, T, D)."""
-        h, norm_saved = rms_norm(x, params["pre.weight"])
+        h, norm_saved = self.dense.rms_norm.forward(x, params["pre.weight"])
         y, part_saved = self.part.forward(params, h, state)
         return x + y, (norm_saved, part_saved)
 
@@ -91,8 +93,7 @@ class Residual:
         """Gradients with respect to x and the parameters."""
         norm_saved, part_saved = saved
         dh, grads = self.part.backward(part_saved, dy)
-        dx, grads["pre.weight"] = rms_norm_backward(norm_saved, dh)
-        dx += dy
+        dx, grads["pre.weight"] = self.dense.rms_norm.backward(norm_saved, dh, dy)
         return dx, grads
 
     def end(self, saved: Any) -> State:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcore.arrays import Array
+from mcore.layers.dense import PLAIN, Dense
 from mcore.layers.gated import gated, gated_backward
-from mcore.layers.gated_norm import gated_rms_norm, gated_rms_norm_backward
 from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.part import Params, Shapes
 
@@ -79,8 +79,6 @@ STAGES = {
     "times": Stage(times, times_backward, "z"),
     "skip": Stage(plus, plus_backward, "skip"),
 }
-GATED_NORM = Stage(gated_rms_norm, gated_rms_norm_backward, "z", NORM)
-"""`norm`, then `gate`, in one pass."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +88,19 @@ class Finish:
     Attributes:
         order: names of `STAGES`.
         heads, value: H and V.
+        dense: what runs the dense pairs.
     """
 
     order: tuple[str, ...]
     heads: int
     value: int
+    dense: Dense = PLAIN
 
     @cached_property
     def stages(self) -> list[Stage]:
         """What runs: a norm with a gate right after it is one stage."""
         if self.order == ("norm", "gate"):
-            return [GATED_NORM]
+            return [Stage(*self.dense.gated_rms_norm, "z", NORM)]
         return [STAGES[name] for name in self.order]
 
     def shapes(self) -> Shapes:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.cache import MemoryState
+from mcore.layers.dense import dense_of
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
 from mcore.memory_layer import Memory
@@ -61,7 +62,8 @@ class MemoryMixer:
         lengths = self.memory.rule.sizes(self.sizes.key, self.sizes.value)
         for name, law in features.items():
             features[name] = law.sized(lengths) if isinstance(law, Gate) else law
-        return Projection(features, widths, self.sizes.width, self.sizes.heads, self.sizes.conv)
+        dense, sizes = dense_of(self.memory.backend), self.sizes
+        return Projection(features, widths, sizes.width, sizes.heads, sizes.conv, dense)
 
     @cached_property
     def finish(self) -> Finish:
@@ -69,7 +71,7 @@ class MemoryMixer:
         order = self.memory.rule.finish
         if not self.sizes.output_gate:
             order = tuple(stage for stage in order if stage not in GATES)
-        return Finish(order, self.sizes.heads, self.sizes.value)
+        return Finish(order, self.sizes.heads, self.sizes.value, dense_of(self.memory.backend))
 
     @property
     def names_rows(self) -> bool:

@@ -13,11 +13,11 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.backend import Backend
 from mcore.errors import InputError, ShapeError
+from mcore.layers.dense import dense_of
 from mcore.layers.embedding import embedding, embedding_backward
 from mcore.layers.init import normal
 from mcore.layers.linear import linear, linear_backward
-from mcore.layers.loss import Loss, head_loss, head_loss_backward
-from mcore.layers.norm import rms_norm, rms_norm_backward
+from mcore.layers.loss import Loss
 from mcore.model.block import Residual
 from mcore.model.carry import join_states, packed
 from mcore.model.part import Params, Shapes, State, below, merged, prefixed, scoped
@@ -80,12 +80,14 @@ class Model:
         layout: its parts.
         params: dotted name -> array; an optimizer may write into the arrays.
         backend: what runs the fused operations.
+        dense: what runs the dense ones.
         workers: threads that share the rows of a batch in `loss` and its backward. Sums over rows
             are formed per thread, so results are bit-identical for the same number of threads.
     """
 
     def __init__(self, spec: "Spec", layout: Layout, params: Params, backend: Backend) -> None:
         self.spec, self.layout, self.params, self.backend = spec, layout, params, backend
+        self.dense = dense_of(backend)
         self.workers = Workers(1 if layout.names_rows else backend.threads)
 
     @property
@@ -192,12 +194,12 @@ class Model:
     def _loss(self, shard: tuple[Array, Array, Mapping[str, Array]]) -> tuple[Loss, Any]:
         tokens, labels, state = shard
         hidden, saved = self._hidden(tokens, state)
-        loss, head = head_loss(hidden, self._head, labels)
+        loss, head = self.dense.head_loss.forward(hidden, self._head, labels)
         return loss, (saved, head)
 
     def _loss_backward(self, shard: tuple[Any, float]) -> Params:
         (saved, head), weight = shard
-        d_hidden, d_head = head_loss_backward(head, weight)
+        d_hidden, d_head = self.dense.head_loss.backward(head, weight)
         return self._hidden_backward(saved, d_hidden, d_head)
 
     @property
@@ -210,12 +212,12 @@ class Model:
         for name, part in self.layout.parts.items():
             x, saved = part.forward(scoped(self.params, name), x, below(state, name))
             kept.append(saved)
-        hidden, norm = rms_norm(x, self.params[FINAL])
+        hidden, norm = self.dense.rms_norm.forward(x, self.params[FINAL])
         return hidden, (embedded, kept, norm)
 
     def _hidden_backward(self, saved: Any, d_hidden: Array, d_head: Array) -> Params:
         embedded, kept, norm = saved
-        dx, d_final = rms_norm_backward(norm, d_hidden)
+        dx, d_final = self.dense.rms_norm.backward(norm, d_hidden)
         grads: Params = {FINAL: d_final}
         for (name, part), part_saved in reversed(
             list(zip(self.layout.parts.items(), kept, strict=True))

@@ -1,6 +1,6 @@
 """From tokens to a memory's inputs: one projection, short convolution, activations and gates.
 
-    z = x W;   c = conv(z_conv);   q, k, v = scale * unit(silu(c + bias));   u = z_u
+    z = x W;   q, k, v = scale * unit(silu(conv(z) + bias));   u = z_u
     beta = sigmoid(z_beta);   log_decay = -exp(a_log) softplus(z_decay + dt_bias)
 
 Then what is made of those (`model/derived.py`). Which of these a rule wants is declared by the rule
@@ -14,10 +14,12 @@ import numpy as np
 
 from mcore.arrays import Array, namespace
 from mcore.documents import reach_of
-from mcore.layers.conv import short_conv, short_conv_backward
+from mcore.layers.conv import next_tail
+from mcore.layers.feature import Filter
 from mcore.model.columns import columns, columns_backward
-from mcore.model.features import make_input, make_input_backward
+from mcore.model.features import CONV, Making, make_input, make_input_backward
 from mcore.model.part import DOCUMENT, Params, State
+from mcore.model.slot import Slot
 from mcore.model.starts import starts
 from mcore.model.wiring import Wiring
 
@@ -34,23 +36,21 @@ class Projection(Wiring):
         """Inputs by name, (B, T, H, width) or (B, T, H); x (B, T, D)."""
         reach = reach_of(state[DOCUMENT]) if DOCUMENT in state else None
         (z, last), z_saved = columns(x, params, self.slots, state.get("last"), reach)
-        conv_saved, tail = None, None
-        c = z[..., : self.convolved]
-        if self.convolved:
-            weight, before = params["conv.weight"], self._tail(state, z)
-            (c, tail), conv_saved = short_conv(c, weight, before, reach)
         position = int(state["position"][0]) if "position" in state else 0
+        making = Making(self.heads, params, position, self.dense)
+        whole = self._filter(params, state, z, reach)
         inputs, kept = {}, {}
         for slot in self.slots:
-            seen = c if self.convolves(slot.name) else z
-            made = make_input(slot, self.heads, params, seen, position)
+            taps = self._taps(slot, whole)
+            made = make_input(slot, making, z[..., slot.columns], taps)
             inputs[slot.name], kept[slot.name] = made
         for name, law in self.parameters.items():
             inputs[name] = params[name] if law.trained else self._fixed(name, x)
         for source in self.derived:
             inputs[source.name], kept[source.name] = source.make(inputs, params)
+        tail = whole and next_tail(whole.tail, z[..., : self.convolved])
         end = self._end(x, position, {"tail": tail, "last": last})
-        return inputs, Saved(z_saved, conv_saved, kept, z.shape, end)
+        return inputs, Saved(z_saved, kept, z.shape, end)
 
     def backward(self, saved: "Saved", d_inputs: dict[str, Array]) -> tuple[Array, Params]:
         """Gradients with respect to x and the parameters."""
@@ -59,16 +59,14 @@ class Projection(Wiring):
         xp = namespace(like)
         dz = xp.empty(saved.shape, like.dtype)
         grads: Params = {n: d_inputs[n] for n, law in self.parameters.items() if law.trained}
+        d_taps = []
         for slot in self.slots:
-            dz[..., slot.columns], more = make_input_backward(
-                slot, saved.inputs[slot.name], d_inputs[slot.name]
-            )
+            kept, dy, columns = saved.inputs[slot.name], d_inputs[slot.name], dz[..., slot.columns]
+            more = make_input_backward(slot, self.dense, kept, dy, columns)
+            d_taps += [more.pop(CONV)] if CONV in more else []
             grads |= more
-        if saved.conv is not None:
-            dc = dz[..., : self.convolved]
-            d_tail = xp.zeros_like(saved.end["tail"])
-            dc, grads["conv.weight"], _ = short_conv_backward(saved.conv, dc, d_tail)
-            dz[..., : self.convolved] = dc
+        if d_taps:
+            grads[CONV] = xp.concatenate(d_taps)
         dx, more = columns_backward(saved.columns, dz, self.slots)
         return dx, _added(grads | more, derived_grads)
 
@@ -97,18 +95,26 @@ class Projection(Wiring):
         fixed: Array = namespace(x).asarray(start, x.dtype)
         return fixed
 
-    def _tail(self, state: State, z: Array) -> Array:
-        if "tail" in state:
-            return state["tail"]
-        tail: Array = namespace(z).zeros((z.shape[0], self.conv - 1, self.convolved), z.dtype)
-        return tail
+    def _filter(self, params: Params, state: State, z: Array, reach: Array | None) -> Filter | None:
+        """The convolution of all convolved columns."""
+        if not self.convolved:
+            return None
+        tail = state.get("tail")
+        if tail is None:
+            tail = namespace(z).zeros((z.shape[0], self.conv - 1, self.convolved), z.dtype)
+        return Filter(params[CONV], tail, reach)
+
+    def _taps(self, slot: Slot, whole: Filter | None) -> Filter | None:
+        """Of one input."""
+        if whole is None or not self.convolves(slot.name):
+            return None
+        return Filter(whole.weight[slot.columns], whole.tail[..., slot.columns], whole.reach)
 
 
 class Saved(NamedTuple):
-    """What a projection keeps: of the columns, the convolution and each input; and the state."""
+    """What a projection keeps: of the columns and of each input; and the state."""
 
     columns: Any
-    conv: Any
     inputs: dict[str, Any]
     shape: tuple[int, ...]
     end: State

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from mcore.layers.dense import PLAIN, Dense
 from mcore.model.columns import MIX, WEIGHT, shifted
 from mcore.model.derived import A_LOG, Source
 from mcore.model.part import Shapes, merged
@@ -21,6 +22,7 @@ class Wiring:
         model: D.
         heads: H.
         conv: tokens that the short convolution sees; 0 for none.
+        dense: what runs the dense pairs.
     """
 
     features: dict[str, Law]
@@ -28,6 +30,7 @@ class Wiring:
     model: int
     heads: int
     conv: int
+    dense: Dense = PLAIN
 
     @cached_property
     def slots(self) -> list[Slot]:

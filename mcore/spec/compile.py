@@ -10,6 +10,7 @@ import numpy as np
 
 from mcore.backend import Backend, get_backend
 from mcore.compose import memory
+from mcore.layers.dense import dense_of
 from mcore.memory_layer import Memory
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.block import Mlp, Residual
@@ -63,18 +64,17 @@ def layout_of(spec: Spec, backend: Backend, dtype: str) -> Layout:
         output_gate=model.output_gate,
         rope=model.rope,
     )
-    gain = (2 * model.depth) ** -0.5
+    gain, dense = (2 * model.depth) ** -0.5, dense_of(backend)
     parts: dict[str, Residual] = {}
     for index, (block, axes) in enumerate(
         zip(model.resolved_blocks(), spec.memories(), strict=True)
     ):
         core = None if axes is None else memory_of(axes, backend, dtype)
         mixer = _mixer(block, core, _Around(backend, sizes, gain))
-        parts[f"blocks.{index}.mixer"] = Residual(mixer, sizes.width)
+        parts[f"blocks.{index}.mixer"] = Residual(mixer, sizes.width, dense)
         if sizes.hidden:
-            parts[f"blocks.{index}.mlp"] = Residual(
-                Mlp(sizes.width, sizes.hidden, gain), sizes.width
-            )
+            mlp = Mlp(sizes.width, sizes.hidden, gain, dense)
+            parts[f"blocks.{index}.mlp"] = Residual(mlp, sizes.width, dense)
     return Layout(parts, model.width, spec.data.vocab, model.tied)
 
 

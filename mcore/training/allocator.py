@@ -3,8 +3,8 @@
 import ctypes
 import platform
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_NEVER, _LARGEST = 2**31 - 1, 1 << 25
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
@@ -17,4 +17,5 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_TRIM_THRESHOLD, _NEVER)
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_ARENA_MAX, 1)
