@@ -69,8 +69,7 @@ def prepare(spec: Spec, threads: int) -> Steps:
     model = mcore.compile(spec, threads=threads)
     batch = make_task(spec.data, spec.train.batch, spec.train.seed).train_batch(1)
     assert isinstance(batch, Batch)
-    length = spec.memory.segmentation.length
-    other = TorchModel(model, length)
+    other = TorchModel(model)
     tokens, labels = torch.tensor(batch.tokens), torch.tensor(batch.labels)
     check(model, other, batch)
     chosen = spec.train.optimizer
@@ -93,7 +92,7 @@ def check(model: Model, other: TorchModel, batch: Batch) -> None:
     loss, saved = model.loss(batch.tokens, batch.labels)
     ours = model.loss_backward(saved)
     value = other.loss(torch.tensor(batch.tokens), torch.tensor(batch.labels))
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     if abs(loss.value - float(value.detach())) > AGREE:
         raise SystemExit(f"loss: {loss.value} here, {float(value.detach())} in torch")
     for name, theirs in other.gradients().items():

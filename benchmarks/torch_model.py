@@ -13,6 +13,7 @@ from torch.nn import functional
 from mcore.arrays import Array
 from mcore.model import Model
 from mcore.model.memory_mixer import MemoryMixer
+from mcore.segmentation import Constant
 
 EPS = 1e-6
 
@@ -24,7 +25,7 @@ class TorchModel:
         params: dotted name -> leaf tensor.
     """
 
-    def __init__(self, model: Model, length: int) -> None:
+    def __init__(self, model: Model) -> None:
         self.params = {
             name: torch.tensor(array).requires_grad_() for name, array in model.params.items()
         }
@@ -35,7 +36,9 @@ class TorchModel:
         slots = mixer.projection.slots
         assert [slot.name for slot in slots[:3]] == ["q", "k", "v"]
         self._others = {s.name: s.columns.stop - s.columns.start for s in slots[3:]}
-        self._length = length
+        cut = mixer.memory.segmentation
+        assert isinstance(cut, Constant)
+        self._length = cut.length
         train = model.spec.train
         self._clip, chosen = train.clip, train.optimizer
         plain = [p for n, p in self.params.items() if n in model.no_decay]

@@ -24,6 +24,7 @@ from mcore.backends.numba_cpu.dense_vectors import (
     silu,
     silu_and_slope,
 )
+from mcore.backends.numba_cpu.prefetch import AHEAD, prefetch
 from mcore.backends.numba_cpu.threads import Tasks, run
 from mcore.layers import feature as _plain
 from mcore.layers.feature import Filter, Form
@@ -119,6 +120,8 @@ def feature_kernel(span: Any, x: Any, work: Any, y: Any) -> None:
             _load(x, b, place, y.shape[1], work.inputs)
         for t in range(y.shape[1]):
             _load(x, b, t + width - 1, y.shape[1], work.inputs)
+            begin = (b * y.shape[1] + t + AHEAD) * x.pitch
+            prefetch(x.x, begin, begin + y.shape[2])
             _convolved(x, t, work)
             if x.silu:
                 silu(work.active)
@@ -137,6 +140,9 @@ def feature_backward_kernel(span: Any, x: Any, work: Any, dy: Any, out: Any) -> 
             _load(x, b, place, tokens, work.inputs)
         for t in range(tokens - 1, -1, -1):
             _load(x, b, t, tokens, work.inputs)
+            _fetch(x, b * tokens + t - AHEAD, width - 1, out)
+            if t >= AHEAD:
+                prefetch(dy[b, t - AHEAD], 0, channels)
             _convolved(x, t, work)
             if x.silu:
                 silu_and_slope(work.active, work.slope)
@@ -159,6 +165,15 @@ def _load(x: Any, b: int, place: int, tokens: int, ring: Any) -> None:
     else:
         begin = (b * tokens + place - (width - 1)) * x.pitch
         move(x.x[begin : begin + channels], target)
+
+
+@device
+def _fetch(x: Any, row: int, older: int, out: Any) -> None:
+    """What a row further on will read and write."""
+    channels = x.taps.shape[1]
+    if row >= older:
+        prefetch(x.x, (row - older) * x.pitch, (row - older) * x.pitch + channels)
+        prefetch(out.x, row * out.pitch, row * out.pitch + channels)
 
 
 @device

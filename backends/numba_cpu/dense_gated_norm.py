@@ -7,11 +7,12 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.backends.numba_cpu.apart import apart
 from mcore.backends.numba_cpu.blocks import plain
-from mcore.backends.numba_cpu.caching import kernel
+from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.dense_norm import no_work
 from mcore.backends.numba_cpu.dense_rows import BLOCK, blocks, rows_of
 from mcore.backends.numba_cpu.dense_vectors import dot, fill
 from mcore.backends.numba_cpu.elementwise import sigmoid
+from mcore.backends.numba_cpu.prefetch import AHEAD, prefetch
 from mcore.backends.numba_cpu.threads import Tasks, run
 
 
@@ -53,7 +54,7 @@ def gated_rms_norm_backward(
     x, scale = saved.x, saved.scale
     dy = plain(dy, scale).reshape(x.y.shape)
     d_y, d_gate = np.empty_like(dy), np.empty_like(dy)
-    parts = np.empty((blocks(len(dy)), dy.shape[-1]), dy.dtype)
+    parts = np.empty((blocks(len(dy)), len(x.weight)), dy.dtype)
     given, tasks = (scale, dy), Tasks(len(parts), threads)
     run(gated_backward_kernel, tasks, x, gated_work, given, (d_y, d_gate, parts))
     return d_y.reshape(saved.shape), d_gate.reshape(saved.shape), parts.sum(axis=0)
@@ -69,6 +70,7 @@ def gated_kernel(span: Any, x: Any, work: Any, out: Any, scale: Any) -> None:
     """The output and the scales for a span of blocks."""
     count, heads, width = x.y.shape
     for i in range(span[0] * BLOCK, min(span[1] * BLOCK, count)):
+        _fetch_gate(x, i + AHEAD)
         for h in range(heads):
             y, begin = x.y[i, h], i * x.pitch + h * width
             scale[i, h] = 1 / np.sqrt(dot(y, y) / width + x.eps)
@@ -83,6 +85,7 @@ def gated_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) ->
     for block in range(span[0], span[1]):
         fill(parts[block], 0)
         for i in range(block * BLOCK, min((block + 1) * BLOCK, count)):
+            _fetch_gate(x, i + AHEAD)
             for h in range(heads):
                 y, begin, r = x.y[i, h], i * x.pitch + h * width, scale[i, h]
                 gate = x.gate[begin : begin + width]
@@ -90,6 +93,12 @@ def gated_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) ->
                 _through_gate(y, r, arrays, (d_gate[i, h], work), parts[block])
                 pull = r * dot(work, y) * r * r / width
                 _through_norm(y, r, work, scale.dtype.type(pull), d_y[i, h])
+
+
+@device
+def _fetch_gate(x: Any, i: int) -> None:
+    """What a row further on will read: the gate's rows are far apart."""
+    prefetch(x.gate, i * x.pitch, i * x.pitch + x.y.shape[1] * x.y.shape[2])
 
 
 @apart

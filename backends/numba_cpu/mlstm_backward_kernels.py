@@ -10,7 +10,7 @@ import numpy as np
 
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.mlstm_kernels import AHEAD, GateInputs, gate_work, set_strengths
-from mcore.backends.numba_cpu.prefetch import prefetch
+from mcore.backends.numba_cpu.prefetch import prefetch_row
 
 
 class GateGradients(NamedTuple):
@@ -126,9 +126,9 @@ def _normaliser_backward(x: Any, segment: Any, work: Any, given: Any, out: Any) 
     d_n = work.n
     for t in range(last - 1, first - 1, -1):
         ahead = max(t - AHEAD, first)
-        prefetch(x.q[b, ahead, h])
-        prefetch(out.q[b, ahead, h])
-        prefetch(out.k[b, ahead, h])
+        prefetch_row(x.q[b, ahead, h])
+        prefetch_row(out.q[b, ahead, h])
+        prefetch_row(out.k[b, ahead, h])
         weight, d_last = given.weights[b, t, h], given.last[b, t, h]
         q, dq, after = x.q[b, t, h], out.q[b, t, h], work.states[t - first + 1]
         for i in range(d_n.shape[0]):

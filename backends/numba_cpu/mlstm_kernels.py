@@ -13,7 +13,7 @@ import numpy as np
 
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.elementwise import exp
-from mcore.backends.numba_cpu.prefetch import prefetch
+from mcore.backends.numba_cpu.prefetch import prefetch_row
 
 AHEAD = 8
 """How many tokens ahead rows are asked for."""
@@ -123,9 +123,9 @@ def _normaliser(x: Any, segment: Any, work: Any, out: Any) -> None:
     n = work.n
     for t in range(first, last):
         ahead = min(t + AHEAD, last - 1)
-        prefetch(x.q[b, ahead, h])
-        prefetch(x.k[b, ahead, h])
-        prefetch(out.key[b, ahead, h])
+        prefetch_row(x.q[b, ahead, h])
+        prefetch_row(x.k[b, ahead, h])
+        prefetch_row(out.key[b, ahead, h])
         forget, write = work.forget[t - first], work.write[t - first]
         q, k, key, total = x.q[b, t, h], x.k[b, t, h], out.key[b, t, h], write * 0
         for i in range(n.shape[0]):
