@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcore.arrays import Array
+from mcore.backends.numba_cpu.apart import apart
 from mcore.backends.numba_cpu.blocks import plain
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.dense_rows import rows_of
@@ -21,6 +22,7 @@ from mcore.backends.numba_cpu.dense_vectors import (
     move,
     multiply,
     scaled,
+    scaled_product,
     silu,
     silu_and_slope,
 )
@@ -133,6 +135,7 @@ def feature_backward_kernel(span: Any, x: Any, work: Any, dy: Any, out: Any) -> 
     """dx, and dtaps of each row of the batch, for the rows of a span."""
     width, tokens, channels = x.taps.shape[0], dy.shape[1], x.taps.shape[1]
     for b in range(span[0], span[1]):
+        fill(work.slope, 1)
         for j in range(width):
             fill(work.gradients[j], 0)
             fill(out.taps[b, j], 0)
@@ -147,9 +150,7 @@ def feature_backward_kernel(span: Any, x: Any, work: Any, dy: Any, out: Any) -> 
             if x.silu:
                 silu_and_slope(work.active, work.slope)
             gradient = work.gradients[t % width]
-            _unfinished(x, work.active, dy[b, t], gradient)
-            if x.silu:
-                multiply(gradient, work.slope, gradient)
+            _unfinished(x, work, dy[b, t], gradient)
             begin = (b * tokens + t) * out.pitch
             _spread(x.taps, t, work.gradients, out.x[begin : begin + channels])
             _collect(gradient, t, work.inputs, out.taps[b])
@@ -205,26 +206,38 @@ def _finished(x: Any, active: Any, y: Any) -> None:
 
 
 @device
-def _unfinished(x: Any, active: Any, dy: Any, out: Any) -> None:
-    """The gradient before `_finished`: r (dy - r^2 <dy, a> a), times the scale."""
-    size, kind = active.shape[0] // x.heads, active.dtype.type
+def _unfinished(x: Any, work: Any, dy: Any, out: Any) -> None:
+    """The gradient before SiLU and `_finished`: s r (dy - r^2 <dy, a> a), times the scale."""
+    size, kind = out.shape[0] // x.heads, out.dtype.type
     for h in range(x.heads):
-        head, target = active[h * size : (h + 1) * size], out[h * size : (h + 1) * size]
-        given = dy[h * size : (h + 1) * size]
+        head, slope = work.active[h * size : (h + 1) * size], work.slope[h * size : (h + 1) * size]
+        given, target = dy[h * size : (h + 1) * size], out[h * size : (h + 1) * size]
         if x.unit:
-            square = dot(head, head) + EPS
-            scale = x.scale / np.sqrt(square)
-            pull = kind(-scale * dot(head, given) / square)
-            _mixed(given, kind(scale), head, pull, target)
+            square, product = _dots(head, given)
+            length = square + EPS
+            factor = x.scale / np.sqrt(length)
+            pull = kind(factor * product / length)
+            _through_unit((given, head), kind(factor), pull, slope, target)
         else:
-            scaled(given, kind(x.scale), target)
+            scaled_product(given, kind(x.scale), slope, target)
 
 
 @device
-def _mixed(x: Any, a: Any, y: Any, b: Any, target: Any) -> None:
-    """`target = a x + b y`."""
+def _dots(x: Any, y: Any) -> Any:
+    """`<x, x>` and `<x, y>`."""
+    square = product = x.dtype.type(0)
+    for j in range(x.shape[0]):
+        square += x[j] * x[j]
+        product += x[j] * y[j]
+    return square, product
+
+
+@apart
+def _through_unit(rows: Any, factor: Any, pull: Any, slope: Any, target: Any) -> None:
+    """`target = slope (factor dy - pull a)`; rows are dy and a."""
+    dy, active = rows
     for j in range(target.shape[0]):
-        target[j] = a * x[j] + b * y[j]
+        target[j] = slope[j] * (factor * dy[j] - pull * active[j])
 
 
 @device

@@ -8,10 +8,11 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library's allocator not to return large blocks; does nothing but on glibc.
+    """Tell the C library's allocator not to return memory; does nothing but on glibc.
 
     A training step allocates and frees the same arrays over and over. Each block that goes back
     to the system costs a page fault per 4 KiB when it returns: about a tenth of a step's time.
+    So blocks of any size come from one heap, which never shrinks and which all threads share.
     The setting is the process's, so only a program that owns its process should call this.
     """
     if platform.libc_ver()[0] == "glibc":
