@@ -16,8 +16,10 @@ from types import ModuleType
 from typing import Any, NamedTuple, Protocol, cast
 
 from mcore.arrays import Array
+from mcore.cache import CachePolicy, MemoryState
 from mcore.errors import BackendError
-from mcore.recurrence import Inputs, Recurrence
+from mcore.readout import Readout
+from mcore.recurrence import Dims, Inputs, Recurrence
 from mcore.router import Pool, Router
 from mcore.segments import Segments
 
@@ -53,6 +55,7 @@ class Routes(NamedTuple):
     contexts: Array
 
 
+<<<<<<< HEAD
 class Stored(NamedTuple):
     """What the memories of earlier calls left, or the gradients with respect to it.
 
@@ -101,6 +104,52 @@ class Fused(Protocol):
         self, saved: Saved, dy: Array, d_checkpoints: Array | None, d_contexts: Array | None
     ) -> FusedGradient:
         """Its gradients; those of the segments' ends are None if nobody goes on from them."""
+=======
+class Decoding(NamedTuple):
+    """What a decoder is made for.
+
+    Attributes:
+        rule, readout, cache: of the composition.
+        carries: whether a segment goes on from the memory of the one before it.
+        dims: sizes of a call with one token.
+        skip: checkpoints may be left out of a token's answer as long as no head's answer is then
+            off by more than this, in Euclidean norm; None to read all.
+    """
+
+    rule: Recurrence
+    readout: Readout
+    cache: CachePolicy
+    carries: bool
+    dims: Dims
+    skip: float | None
+
+
+class Decoder(Protocol):
+    """A memory that is fed token by token and changes in place.
+
+    Attributes:
+        bound: how far the last token's answer may be off in a head because checkpoints were left
+            out: the largest `sum_skipped g_i |S_i| |q|`; 0 if none was.
+        state: where the stream is, as `mcore.memory` knows it; a copy.
+    """
+
+    @property
+    def bound(self) -> float: ...  # noqa: D102  # above
+
+    @property
+    def state(self) -> MemoryState: ...  # noqa: D102
+
+    def feed(self, inputs: Inputs, closes: Array | None) -> Array:
+        """y (B, 1, H, V) of one token of every row.
+
+        Args:
+            inputs: as the composition declares them, not yet prepared: contiguous, of its dtype.
+            closes: (B,) rows whose open segment ends after this token; None for none.
+
+        Raises:
+            InputError: `log_decay` is not finite; the memory is then as it was.
+        """
+>>>>>>> 7480500 (Streaming decode: one kernel call a token, cache read as it is stored)
 
 
 class Backend(Protocol):
@@ -191,6 +240,9 @@ class Backend(Protocol):
 
     def attention_backward(self, saved: Saved, dy: Array) -> tuple[Array, Array, Array]:
         """Gradients with respect to q, k and v."""
+
+    def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
+        """A decoder that goes on from `state`, or None: the composition has no fast form."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from mcore.passes import Machine
 from mcore.readout import Readout
 from mcore.recurrence import Dims, Recurrence
 from mcore.segmentation import Adaptive, Segmentation
+from mcore.stream import Stream
 
 
 class Axes(NamedTuple):
@@ -94,7 +95,7 @@ class Memory:
             InputError: `log_decay` is not finite; ids are not integers, or padding is not last.
             SpecError: given lengths that do not sum to T; a segmentation that cannot go on.
         """
-        arrays = self._checked(inputs)
+        arrays = self.checked(inputs)
         dims = self.rule.dims(arrays)
         if state is None:
             check_given(self.segmentation, dims.T, dims.B)
@@ -119,8 +120,21 @@ class Memory:
                 f"segmentation: {self.segmentation.kind} cuts depend on the total length, so it "
                 "cannot stream; constant, adaptive, given or none would do"
             )
-        y, saved = self._run(self._checked(inputs), state, document)
+        y, saved = self._run(self.checked(inputs), state, document)
         return y, saved.end
+
+    def stream(self, state: MemoryState | None = None, *, skip: float | None = None) -> Stream:
+        """A stream that changes in place: `step` at the speed of memory. See `mcore.stream`.
+
+        Args:
+            state: where to go on from.
+            skip: the largest error, in Euclidean norm per token and head, at which checkpoints
+                with small gates may be left unread; None reads all.
+
+        Raises:
+            SpecError: `skip` with a readout whose error is not bounded by its gates.
+        """
+        return Stream(self, state, skip)
 
     def backward(
         self, saved: MemorySaved, dy: object, d_end: MemoryState | None = None
@@ -159,7 +173,7 @@ class Memory:
         self, arrays: dict[str, Array], state: MemoryState | None, document: object
     ) -> tuple[Array, MemorySaved]:
         dims = self.rule.dims(arrays)
-        before = self._empty(dims)
+        before = self.empty(dims)
         if state is not None:
             check_state(state, before, "state")
             before = state
@@ -191,7 +205,8 @@ class Memory:
         parameters = {name for name, axes in made.items() if "T" not in axes.split()}
         return Machine(self.backend, self.rule, self.readout, keeper, frozenset(parameters))
 
-    def _checked(self, inputs: Mapping[str, object]) -> dict[str, Array]:
+    def checked(self, inputs: Mapping[str, object]) -> dict[str, Array]:
+        """The inputs as arrays of the memory's dtype; raises as `forward` does."""
         check_names(inputs, self.inputs)
         xp = self.backend.xp
         arrays = {name: as_array(name, inputs[name], self.dtype, xp) for name in self.inputs}
@@ -201,7 +216,7 @@ class Memory:
             raise InputError("log_decay: has -inf or NaN; any finite value would do, e.g. -40")
         return arrays
 
-    def _empty(self, dims: Dims) -> MemoryState:
+    def empty(self, dims: Dims) -> MemoryState:
         """The state before the first token."""
         context = dims.K if self.readout.routing is not None else 0
         widths = Widths(self.rule.state_shape(dims), context, dims.K if self._drifts else context)

@@ -6,8 +6,9 @@ from typing import Any
 import numba
 
 from mcore.arrays import Array
-from mcore.backend import Fused, Routes, Scan
+from mcore.backend import Decoder, Decoding, Fused, Routes, Scan
 from mcore.backends.numba_cpu import attention as _attention
+from mcore.backends.numba_cpu import decode as _decode
 from mcore.backends.numba_cpu import deep_soup as _deep_soup
 from mcore.backends.numba_cpu import families as _families
 from mcore.backends.numba_cpu import fused as _fused
@@ -22,6 +23,7 @@ from mcore.backends.numba_cpu import vector_read as _vector_read
 from mcore.backends.numba_cpu import vector_scan as _vector_scan
 from mcore.backends.numba_cpu.compilation import Compiler
 from mcore.backends.numpy_ref.backend import ReferenceBackend
+from mcore.cache import MemoryState
 from mcore.errors import BackendError
 from mcore.layers.dense import Dense
 from mcore.recurrence import Inputs, Recurrence
@@ -190,3 +192,7 @@ class NumbaBackend(ReferenceBackend):
     def attention_backward(self, saved: Any, dy: Array) -> tuple[Array, Array, Array]:
         """Gradients of `attention`."""
         return _attention.attention_backward(saved, dy, self.threads)
+
+    def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
+        """One kernel call a token for matrix memories under all readouts but soup and sigmoid."""
+        return _decode.decoder(decoding, state)

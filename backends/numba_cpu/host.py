@@ -41,3 +41,18 @@ def tiling(itemsize: int) -> Tiling | None:
         return None
     rows, vectors = _TILES[width]
     return Tiling(width // itemsize, rows, vectors)
+
+
+def lanes(itemsize: int) -> tuple[int, bool]:
+    """Numbers in a vector, and whether there is a fused multiply-add for them."""
+    width = 0 if PORTABLE else vector_bytes()
+    return (width or 16) // itemsize, width > 0
+
+
+def converts_half() -> bool:
+    """Whether half precision converts to float32 in hardware."""
+    if PORTABLE:
+        return False
+    features = _features()
+    arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))
+    return arm or bool(features.get("f16c") or features.get("avx512f"))

@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
+<<<<<<< HEAD
 from mcore.backend import Fused, Routes, Scan
+=======
+from mcore.backend import Decoder, Decoding, Routes, Scan
+>>>>>>> 7480500 (Streaming decode: one kernel call a token, cache read as it is stored)
 from mcore.backends.numpy_ref import attention as _attention
 from mcore.backends.numpy_ref import read as _read
 from mcore.backends.numpy_ref import route as _route
 from mcore.backends.numpy_ref import scan as _scan
 from mcore.backends.numpy_ref import soup as _soup
+from mcore.cache import MemoryState
 from mcore.recurrence import Inputs, Recurrence
 from mcore.router import Pool, Router
 from mcore.segments import Segments
@@ -101,3 +106,7 @@ class ReferenceBackend:
     def attention_backward(self, saved: Any, dy: Array) -> tuple[Array, Array, Array]:
         """Gradients of `attention`."""
         return _attention.attention_backward(saved, dy)
+
+    def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
+        """None."""
+        return None

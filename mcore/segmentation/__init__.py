@@ -5,7 +5,7 @@ are the dial between a recurrent network (one segment) and attention (one token 
 """
 
 from mcore.segmentation.adaptive import Adaptive
-from mcore.segmentation.base import Segmentation
+from mcore.segmentation.base import FOREVER, Segmentation
 from mcore.segmentation.given import Given
 from mcore.segmentation.regular import Constant, Logarithmic, NoSegmentation
 
@@ -15,6 +15,7 @@ SEGMENTATIONS: dict[str, type[Segmentation]] = {
 }
 
 __all__ = [
+    "FOREVER",
     "SEGMENTATIONS",
     "Adaptive",
     "Constant",

@@ -3,6 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+FOREVER = 2**62
+"""More tokens than any stream has."""
+
 
 class Segmentation(ABC):
     """A rule that places borders. A border at position p lies after the p-th token of the row."""
@@ -25,3 +28,10 @@ class Segmentation(ABC):
 
         `begin` tokens were seen before; `end - begin` arrive now.
         """
+
+    def remaining(self, row: int, position: int) -> int | None:
+        """How many tokens of row `row` are left, after `position` of them, up to the next border.
+
+        None: this many cannot be told beforehand. `FOREVER` if there is no border to come.
+        """
+        return None

@@ -56,6 +56,11 @@ class Given(Segmentation):
             )
         return [border for border in ends if begin < border <= end]
 
+    def remaining(self, row: int, position: int) -> int:
+        """Up to the next partial sum; 0 after the last."""
+        ends = accumulate(self._row(row))
+        return next((end - position for end in ends if end > position), 0)
+
     def _row(self, row: int) -> tuple[int, ...]:
         return self.lengths[0 if self.shared else row]
 

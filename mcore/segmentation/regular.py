@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mcore.errors import SpecError
-from mcore.segmentation.base import Segmentation
+from mcore.segmentation.base import FOREVER, Segmentation
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,10 @@ class NoSegmentation(Segmentation):
     def borders(self, row: int, begin: int, end: int) -> list[int]:
         """No borders."""
         return []
+
+    def remaining(self, row: int, position: int) -> int:
+        """All."""
+        return FOREVER
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Constant(Segmentation):
     def borders(self, row: int, begin: int, end: int) -> list[int]:
         """Multiples of `length`."""
         return list(range(begin - begin % self.length + self.length, end + 1, self.length))
+
+    def remaining(self, row: int, position: int) -> int:
+        """Up to the next multiple of `length`."""
+        return self.length - position % self.length
 
 
 @dataclass(frozen=True)

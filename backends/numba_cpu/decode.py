@@ -1,0 +1,142 @@
+"""Decoding: a memory that is fed token by token, in place, one kernel call a token."""
+
+from dataclasses import replace
+from typing import Any
+
+import numba
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backend import Decoding
+from mcore.backends.numba_cpu.decode_arrays import drained, empty_memory, fill, grown
+from mcore.backends.numba_cpu.decode_plan import decodes, token_names
+from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, Token, scratch
+from mcore.cache import LEDGER, MemoryState
+from mcore.cache.state import PER_CHECKPOINT
+from mcore.errors import InputError
+from mcore.recurrence import Inputs
+
+SLOTS = 64
+"""Room for so many checkpoints at first."""
+
+
+def decoder(decoding: Decoding, state: MemoryState) -> "NumbaDecoder | None":
+    """See `mcore.backend.Backend.decoder`."""
+    return NumbaDecoder(decoding, state) if decodes(decoding) else None
+
+
+class NumbaDecoder:
+    """See `mcore.backend.Decoder`.
+
+    Attributes:
+        memory: the arrays that the kernel works on.
+        bound: of the last token.
+    """
+
+    def __init__(self, decoding: Decoding, state: MemoryState) -> None:
+        self._decoding, self._like = decoding, _without_checkpoints(state)
+        dims = decoding.dims
+        self._limit = decoding.cache.limit or np.iinfo(np.int64).max
+        self._shape, self._dtype = (dims.B, 1, dims.H, dims.V), state.online.dtype
+        self._span = (0, dims.B * dims.H)
+        self._token, self._given, self._spread = self._slots()
+        self._reserve(state)
+
+    @property
+    def bound(self) -> float:
+        """See `mcore.backend.Decoder`."""
+        return float(self._work.skipped[0])
+
+    @property
+    def state(self) -> MemoryState:
+        """See `mcore.backend.Decoder`."""
+        return drained(self.memory, self._ledger, self._like)
+
+    def feed(self, inputs: Inputs, closes: Array | None) -> Array:
+        """See `mcore.backend.Decoder`."""
+        token = self._token
+        for place, name in self._given:
+            token[place] = inputs[name]
+        if self._spread is not None:
+            self._spread[...] = inputs["log_decay"]
+        if closes is not None:
+            return self._close(closes)
+        return self._run()
+
+    def _run(self) -> Array:
+        y = np.empty(self._shape, self._dtype)
+        if not self._entry(self._span, Token(*self._token), self.memory, self._work, y):
+            raise InputError("log_decay: has -inf or NaN; any finite value would do, e.g. -40")
+        return y
+
+    def _close(self, closes: Array) -> Array:
+        """A token after which segments end: room for their checkpoints, and the books on them."""
+        memory = self.memory
+        slots, books = memory.codes.shape[2], memory.books[:, 0]
+        if slots and slots < self._limit and (books[closes, COUNT] == slots).any():
+            self.memory = memory = grown(memory, min(2 * slots, self._limit))
+            self._ledger = np.pad(self._ledger, ((0, 0), (0, slots), (0, 0)))
+            self._work = scratch(memory)
+        rows = np.flatnonzero(closes)
+        lengths, taken = memory.books[rows, 0, LENGTH] + 1, _places(memory, rows)
+        memory.closes[:] = closes
+        try:
+            y = self._run()
+        finally:
+            memory.closes[:] = False
+        if slots:
+            self._ledger[rows, taken] = 0
+            self._ledger[rows, taken, 0] = lengths
+        return y
+
+    def _reserve(self, state: MemoryState) -> None:
+        """Take over a state, with room for more."""
+        from mcore.backends.numba_cpu.decode_kernels import decode_kernel, restore_kernel
+
+        held = int(state.count.max())
+        slots = SLOTS
+        while slots < held:
+            slots *= 2
+        self.memory = empty_memory(self._decoding, state, min(slots, self._limit))
+        fill(self.memory, state)
+        restore_kernel(self.memory)
+        self._ledger = np.zeros((len(state.count), self.memory.codes.shape[2], LEDGER))
+        for row, count in enumerate(state.count.tolist()):
+            begin = state.ledger.shape[1] - count
+            self._ledger[row, :count] = state.ledger[row, begin:]
+        self._work = scratch(self.memory)
+        y = np.empty(self._shape, self._dtype)
+        arguments = (self._span, Token(*self._token), self.memory, self._work, y)
+        # The compiled entry itself: looking it up by the types of all arrays takes a microsecond.
+        self._entry = decode_kernel.compile(tuple(map(numba.typeof, arguments)))
+
+    def _slots(self) -> tuple[list[Array], list[tuple[int, str]], Array | None]:
+        """A token's entries, empty but for what is spread; where inputs go; and what is spread."""
+        dims, names = self._decoding.dims, token_names(self._decoding)
+        empty: dict[str, Any] = {n: np.zeros((dims.B, 1, dims.H, 0), self._dtype) for n in _WIDE}
+        empty |= {n: np.zeros((dims.B, 1, 0), self._dtype) for n in ("decay", "beta", "more")}
+        empty["temperature"] = np.zeros(0, self._dtype)
+        spread = None
+        if self._decoding.rule.inputs.get("log_decay") == "H":
+            empty["decay"] = spread = np.zeros((dims.B, 1, dims.H), self._dtype)
+            del names["decay"]
+        places = {name: i for i, name in enumerate(Token._fields)}
+        given = [(places[entry], name) for entry, name in names.items()]
+        return [empty[name] for name in Token._fields], given, spread
+
+
+_WIDE = ("q", "k", "v", "u", "decays", "removal", "strength")
+
+
+def _without_checkpoints(state: MemoryState) -> MemoryState:
+    """Sizes, dtypes and origin of a state, holding none of its checkpoints."""
+    held = {name: getattr(state, name)[:, :0].copy() for name in PER_CHECKPOINT}
+    return replace(state, **held)
+
+
+def _places(memory: Memory, rows: Array) -> Array:
+    """The slots that the next checkpoints of some rows take."""
+    books = memory.books[rows, 0]
+    full = books[:, COUNT] == memory.codes.shape[2]
+    places: Array = np.where(full, books[:, HEAD], books[:, COUNT])
+    return places

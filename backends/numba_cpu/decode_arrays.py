@@ -1,0 +1,146 @@
+"""Between a `MemoryState` and the arrays that decoding kernels work on.
+
+Rows of states get zeros behind them, up to whole vectors; checkpoints of a row and head are next to
+each other; contexts become columns of panels.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backend import Decoding
+from mcore.backends.numba_cpu.decode_codes import viewed
+from mcore.backends.numba_cpu.decode_emit import PAD
+from mcore.backends.numba_cpu.decode_plan import plan_of, reals_of
+from mcore.backends.numba_cpu.decode_work import (
+    BOOKS,
+    COUNT,
+    FORM,
+    HEAD,
+    LENGTH,
+    MIXED,
+    PANEL,
+    POSITION,
+    WIDTH,
+    Memory,
+)
+from mcore.cache import MemoryState
+
+PER_SLOT = ("codes", "scales", "norms", "floors")
+"""Arrays (B, H, slots, ...)."""
+
+
+def empty_memory(decoding: Decoding, like: MemoryState, slots: int) -> Memory:
+    """A memory with room for `slots` checkpoints; `like` is a state of its sizes and dtypes."""
+    plan, dtype, dims = plan_of(decoding), like.online.dtype, decoding.dims
+    rows, width = decoding.rule.state_shape(dims)
+    padded, lead = -(-width // PAD) * PAD, like.online.shape[:2]
+    held = slots if decoding.readout.reads_cache else 0
+    scaled = rows if like.scales.shape[-1] else 0
+    panels = -(-held // PANEL) if like.contexts.shape[-1] else 0
+    mixed = rows if plan[FORM] == MIXED else 0
+    return Memory(
+        plan=plan,
+        reals=reals_of(decoding),
+        closes=np.zeros(lead[0], np.bool_),
+        books=np.zeros((*lead, BOOKS), np.int64),
+        online=np.zeros((*lead, rows, padded), dtype),
+        keys=np.zeros((*lead, like.keys.shape[-1]), dtype),
+        codes=np.zeros((*lead, held, rows, padded), viewed(like.checkpoints).dtype),
+        scales=np.zeros((*lead, held, scaled), dtype),
+        contexts=np.zeros((*lead, panels, dims.K, PANEL), dtype),
+        norms=np.zeros((*lead, held), np.float32),
+        floors=np.zeros((*lead, held if decoding.rule.kind == "mlstm" else 0), dtype),
+        total=np.zeros((*lead, mixed, padded)),
+        mixture=np.zeros((*lead, mixed, padded), dtype),
+    )
+
+
+def grown(memory: Memory, slots: int) -> Memory:
+    """The same memory with room for more checkpoints; it has evicted none yet."""
+    held = memory.codes.shape[2]
+    longer: dict[str, Any] = {name: _longer(getattr(memory, name), slots) for name in PER_SLOT}
+    panels = -(-slots // PANEL) if memory.contexts.size else 0
+    longer["contexts"] = _longer(memory.contexts, panels)
+    if not memory.floors.shape[2] == held:
+        longer["floors"] = memory.floors
+    return memory._replace(**longer)
+
+
+def _longer(x: Array, slots: int) -> Array:
+    wide = np.zeros((*x.shape[:2], slots, *x.shape[3:]), x.dtype)
+    wide[:, :, : x.shape[2]] = x
+    return wide
+
+
+def fill(memory: Memory, state: MemoryState) -> None:
+    """Take over a state that fits."""
+    rows, width = memory.online.shape[2], _width(memory)
+    memory.online[..., :width] = _matrices(state.online, rows)
+    memory.keys[:] = state.keys
+    memory.books[..., LENGTH] = state.length[:, None]
+    memory.books[..., POSITION] = state.position[:, None]
+    memory.books[..., COUNT] = state.count[:, None]
+    memory.books[..., HEAD] = 0
+    if not memory.codes.shape[2]:
+        return
+    for row, count in enumerate(state.count.tolist()):
+        begin = state.checkpoints.shape[1] - count
+        stored = viewed(state.checkpoints[row, begin:].swapaxes(0, 1))
+        memory.codes[row, :, :count, :, :width] = _matrices(stored, rows)
+        if memory.scales.shape[-1]:
+            memory.scales[row, :, :count] = state.scales[row, begin:].swapaxes(0, 1)
+        for slot in range(count if memory.contexts.size else 0):
+            context = state.contexts[row, begin + slot]
+            memory.contexts[row, :, slot // PANEL, :, slot % PANEL] = context
+
+
+def drained(memory: Memory, ledger: Array, like: MemoryState) -> MemoryState:
+    """The state that a memory holds; ledger (B, slots, 3) has its checkpoints' books."""
+    width, books = _width(memory), memory.books[:, 0]
+    count = books[:, COUNT]
+    held = int(count.max()) if memory.codes.shape[2] else 0
+    age = np.arange(held) - (held - count[:, None])
+    slot = np.where(age >= 0, (books[:, HEAD, None] + age) % max(memory.codes.shape[2], 1), -1)
+    codes = _picked(memory.codes, slot)[..., :width]
+    flat = codes.reshape(*codes.shape[:3], like.online.shape[-1])
+    return MemoryState(
+        online=memory.online[..., :width].reshape(*like.online.shape).copy(),
+        checkpoints=flat.view(like.checkpoints.dtype),
+        scales=_picked(memory.scales.astype(np.float32), slot),
+        contexts=_picked(_contexts(memory), slot),
+        ledger=_picked(ledger[:, None], slot)[:, :, 0],
+        keys=memory.keys.copy(),
+        position=books[:, POSITION].copy(),
+        length=books[:, LENGTH].copy(),
+        count=count.copy(),
+        document=like.document,
+        origin=like.origin,
+    )
+
+
+def _picked(x: Array, slot: Array) -> Array:
+    """(B, H, slots, ...) to (B, C, H, ...) in the order of age; zeros where a row has fewer."""
+    rows = np.arange(len(slot))[:, None]
+    picked = x.swapaxes(1, 2)[rows, slot] if slot.shape[1] else x.swapaxes(1, 2)[:, :0]
+    picked[slot < 0] = 0
+    return picked
+
+
+def _contexts(memory: Memory) -> Array:
+    """(B, H, slots, K); K = 0 if there are none."""
+    lead, keys = memory.contexts.shape[:2], memory.keys.shape[-1]
+    if not keys:
+        return np.zeros((*lead, memory.codes.shape[2], 0), memory.online.dtype)
+    slots = memory.contexts.shape[2] * PANEL
+    return memory.contexts.swapaxes(-1, -2).reshape(*lead, slots, keys)
+
+
+def _width(memory: Memory) -> int:
+    return int(memory.plan[WIDTH])
+
+
+def _matrices(flat: Array, rows: int) -> Array:
+    """(..., P) to (..., rows, P / rows)."""
+    return flat.reshape(*flat.shape[:-1], rows, flat.shape[-1] // rows)

@@ -1,0 +1,83 @@
+"""One token through a memory in one call: update, pool, gates, read, and a segment's end.
+
+A task is a row of a head; nothing is allocated.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mcore.backends.numba_cpu import decode_work as at
+from mcore.backends.numba_cpu.caching import device, kernel
+from mcore.backends.numba_cpu.decode_cache import close, describe, mix
+from mcore.backends.numba_cpu.decode_gates import gates, online_weight
+from mcore.backends.numba_cpu.decode_laws import load, write
+from mcore.backends.numba_cpu.decode_read import divide, read
+from mcore.backends.numba_cpu.elementwise import exp
+from mcore.recurrence.mlstm import LARGEST
+
+
+@kernel
+def decode_kernel(span: Any, token: Any, memory: Any, work: Any, y: Any) -> Any:
+    """y (B, 1, H, V) for the tasks in `span`; returns whether the log-decays are finite.
+
+    If they are not, nothing has changed.
+    """
+    if memory.plan[at.LAW] != at.EXPONENTIAL and not (
+        np.isfinite(token.decay).all() and np.isfinite(token.decays).all()
+    ):
+        return False
+    heads = y.shape[2]
+    work.skipped[0] = 0
+    for task in range(span[0], span[1]):
+        _decode(token, (task // heads, task % heads), memory, work, y)
+    return True
+
+
+@kernel
+def restore_kernel(memory: Any) -> None:
+    """What follows from the stored checkpoints: norms, floors, the sum."""
+    for b in range(memory.books.shape[0]):
+        for h in range(memory.books.shape[1]):
+            for slot in range(memory.books[b, h, at.COUNT]):
+                describe((b, h), slot, memory)
+            if memory.plan[at.FORM] == at.MIXED:
+                mix((b, h), memory)
+
+
+@device
+def _decode(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
+    b, h = place
+    books, plan = memory.books[b, h], memory.plan
+    if books[at.LENGTH] == 0 and (books[at.POSITION] == 0 or not plan[at.CARRIES]):
+        memory.online[b, h][:] = 0
+    load(token, place, plan, work)
+    write(token, place, memory, work)
+    weight = work.q.dtype.type(1)
+    if plan[at.FORM] == at.MIXED:
+        weight = work.q.dtype.type(online_weight(memory, books[at.COUNT]))
+    elif plan[at.FORM] == at.EVERY:
+        weight = gates(token, place, memory, work)
+    _answer(place, weight, memory, work)
+    if plan[at.FORM] != at.ALONE and books[at.COUNT] > 0:
+        read(place, memory, work)
+    for j in range(y.shape[3]):
+        y[b, 0, h, j] = work.y[j]
+    books[at.LENGTH] += 1
+    books[at.POSITION] += 1
+    if memory.closes[b]:
+        close(place, memory, work)
+
+
+@device
+def _answer(place: Any, weight: Any, memory: Any, work: Any) -> None:
+    """The weighted answer of the online memory, in `work.y`."""
+    way = memory.plan[at.DIVIDED]
+    if way:
+        floor = weight
+        if way == at.FLOORED:
+            largest = memory.online[place][work.q.shape[0], 0]
+            floor = exp(min(-largest, work.q.dtype.type(LARGEST)))
+        weight *= divide(work.answer[: memory.plan[at.WIDTH]], way, floor)
+    for j in range(work.y.shape[0]):
+        work.y[j] = weight * work.answer[j]
