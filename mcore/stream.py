@@ -50,11 +50,10 @@ class Stream:
         Raises:
             ShapeError, InputError, SpecError: as `Memory.step`; the stream is then as it was.
         """
-        if self._left > 1 and document is None and self._usual(inputs):
-            y: Array = self._decoder.feed(inputs, None)  # type: ignore[union-attr, arg-type]
-            self._left -= 1
-            return y
+        if self._left and document is None and self._usual(inputs):
+            return self._one(inputs)  # type: ignore[arg-type]
         if self._stepwise:
+            y: Array
             y, self._state = self.memory.step(inputs, self._state, document=document)
             return y
         return self._feed(inputs, document)
@@ -101,21 +100,18 @@ class Stream:
         begun = self._stretch.position + self._stretch.length - self._left
         for row, position in enumerate(begun.tolist()):
             self.memory.segmentation.borders(row, position, position + dims.T)
-        return np.concatenate([self._one(arrays, t) for t in range(dims.T)], axis=1)
+        tokens = [_token(arrays, self.memory.inputs, t) for t in range(dims.T)]
+        return np.concatenate([self._one(token) for token in tokens], axis=1)
 
-    def _one(self, arrays: Mapping[str, Array], t: int) -> Array:
-        """One of several tokens, after which segments may end."""
-        assert self._decoder is not None
-        declared, stretch = self.memory.inputs, self._stretch
-        token = {
-            name: np.require(x[:, t : t + 1] if "T" in declared[name].split() else x, None, "CA")
-            for name, x in arrays.items()
-        }
-        closes = stretch.remaining == stretch.length if self._left == 1 else None
-        y = self._decoder.feed(token, closes)
-        self._left -= 1
-        if self._left == 0:
-            self._begin(stretch.position + stretch.length)
+    def _one(self, token: Mapping[str, Array]) -> Array:
+        """One token, after which segments may end."""
+        decoder, stretch = cast(Decoder, self._decoder), self._stretch
+        if self._left > 1:
+            y = decoder.feed(token, None)
+            self._left -= 1
+            return y
+        y = decoder.feed(token, stretch.remaining == stretch.length)
+        self._begin(stretch.position + stretch.length)
         return y
 
     def _go_on(self, state: MemoryState | None, arrays: Mapping[str, Array]) -> None:
@@ -162,6 +158,14 @@ class _Stretch(NamedTuple):
     def length(self) -> int:
         """Their number."""
         return int(self.remaining.min())
+
+
+def _token(arrays: Mapping[str, Array], declared: Mapping[str, str], t: int) -> dict[str, Array]:
+    """Token t of all inputs, each without gaps."""
+    return {
+        name: np.require(x[:, t : t + 1] if "T" in declared[name].split() else x, None, "CA")
+        for name, x in arrays.items()
+    }
 
 
 def _of_one(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:

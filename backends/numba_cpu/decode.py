@@ -10,7 +10,7 @@ from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode_arrays import drained, empty_memory, fill, grown
 from mcore.backends.numba_cpu.decode_plan import decodes, token_names
-from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, Token, scratch
+from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, Token, space
 from mcore.cache import LEDGER, MemoryState
 from mcore.cache.state import PER_CHECKPOINT
 from mcore.errors import InputError
@@ -45,7 +45,7 @@ class NumbaDecoder:
     @property
     def bound(self) -> float:
         """See `mcore.backend.Decoder`."""
-        return float(self._work.skipped[0])
+        return float(self._space.doubles[0])
 
     @property
     def state(self) -> MemoryState:
@@ -65,7 +65,7 @@ class NumbaDecoder:
 
     def _run(self) -> Array:
         y = np.empty(self._shape, self._dtype)
-        if not self._entry(self._span, Token(*self._token), self.memory, self._work, y):
+        if not self._entry(self._span, tuple(self._token), self.memory, self._space, y):
             raise InputError("log_decay: has -inf or NaN; any finite value would do, e.g. -40")
         return y
 
@@ -76,7 +76,7 @@ class NumbaDecoder:
         if slots and slots < self._limit and (books[closes, COUNT] == slots).any():
             self.memory = memory = grown(memory, min(2 * slots, self._limit))
             self._ledger = np.pad(self._ledger, ((0, 0), (0, slots), (0, 0)))
-            self._work = scratch(memory)
+            self._space = space(memory)
         rows = np.flatnonzero(closes)
         lengths, taken = memory.books[rows, 0, LENGTH] + 1, _places(memory, rows)
         memory.closes[:] = closes
@@ -104,9 +104,9 @@ class NumbaDecoder:
         for row, count in enumerate(state.count.tolist()):
             begin = state.ledger.shape[1] - count
             self._ledger[row, :count] = state.ledger[row, begin:]
-        self._work = scratch(self.memory)
+        self._space = space(self.memory)
         y = np.empty(self._shape, self._dtype)
-        arguments = (self._span, Token(*self._token), self.memory, self._work, y)
+        arguments = (self._span, tuple(self._token), self.memory, self._space, y)
         # The compiled entry itself: looking it up by the types of all arrays takes a microsecond.
         self._entry = decode_kernel.compile(tuple(map(numba.typeof, arguments)))
 

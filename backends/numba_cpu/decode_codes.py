@@ -1,21 +1,23 @@
-"""Checkpoints as codes inside kernels: `store_row`, `number`, and products with them, `add_product`.
+"""Checkpoints as codes inside kernels: `store_row`, `number`, and their answers, `add_answers`.
 
 Arrays of codes tell by their type what they hold: int16 is half precision, uint16 is bfloat16 (the
 upper half of a float32), int8 whole numbers with a scale per row; float32 and float64 themselves.
 Rounding is that of `mcore.cache.compact`, to the bit.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from mcore.arrays import Array
 from mcore.backends.numba_cpu import host
-from mcore.backends.numba_cpu.caching import EXACT
-from mcore.backends.numba_cpu.decode_emit import Widening, emit_product
+from mcore.backends.numba_cpu.caching import EXACT, device
+from mcore.backends.numba_cpu.decode_emit import Widening, emit_answers
+from mcore.backends.numba_cpu.decode_write_emit import emit_write
 from mcore.backends.numba_cpu.vectors import INDEX
 from mcore.cache.compact import LARGEST_HALF, LEVELS
 
@@ -45,25 +47,103 @@ def _widening(context: Any, code: Any, element: Any) -> Widening:
 
 
 @intrinsic
-def add_product(typing: Any, codes: Any, w: Any, y: Any) -> tuple[Any, Any]:
-    """`y += w C`: codes (rows, width) without gaps, w (rows,), y (width,), width in whole vectors."""
+def borrowed(typing: Any, array: Any) -> tuple[Any, Any]:
+    """The same array, but for the count of references: its owner outlives the kernel.
+
+    Counting takes longer than small products: every function counts all arrays that it is given.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        arrays = [
-            context.make_array(kind)(context, builder, value)
-            for kind, value in zip(signature.args, args, strict=True)
-        ]
-        widening = _widening(context, signature.args[0].dtype, signature.args[1].dtype)
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        return view._getvalue()
+
+    return array(array), codegen
+
+
+@device
+def clear(x: Any) -> None:
+    """Zeros; a slice that is assigned to takes ten times as long."""
+    for i in range(x.shape[0]):
+        x[i] = 0
+
+
+class Asked(NamedTuple):
+    """Matrices that lie one after another, and what they are asked.
+
+    Attributes:
+        first, count: which of the matrices in an array (..., rows, width).
+        gates, gate: an array, and where in it the first one's gate is.
+        q: (rows,); it may be shorter than the matrices are tall.
+        scales: of all rows in the array, if codes are integers.
+    """
+
+    first: Any
+    count: Any
+    gates: Any
+    gate: Any
+    q: Any
+    scales: Any
+
+
+@intrinsic
+def add_answers(typing: Any, codes: Any, asked: Any, y: Any) -> tuple[Any, Any]:
+    """`y += sum_n g_n q^T C_n` over neighbouring matrices of codes (..., rows, width).
+
+    Arrays without gaps, y and the matrices as wide as whole vectors. No slice is taken: that costs
+    as much as a small product.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = (signature.args[0], *signature.args[1], signature.args[2])
+        values = (args[0], *cgutils.unpack_tuple(builder, args[1]), args[2])
+        stored, gates, q, scales, y_at = (
+            context.make_array(kinds[i])(context, builder, values[i]) for i in (0, 3, 5, 6, 7)
+        )
+        _, first, count, _, gate = values[:5]
+        widening = _widening(context, kinds[0].dtype, kinds[5].dtype)
         lanes, fused = host.lanes(context.get_abi_sizeof(widening.element))
-        rows = builder.extract_value(arrays[0].shape, 0)
-        width = builder.extract_value(arrays[0].shape, 1)
-        place, w_at, y_at = (array.data for array in arrays)
-        function = emit_product(builder.module, widening, lanes, fused)
-        start = builder.bitcast(place, function.args[0].type)
-        builder.call(function, [start, rows, width, w_at, y_at])
+        tall, width = (builder.extract_value(stored.shape, kinds[0].ndim - i) for i in (2, 1))
+        function = emit_answers(builder.module, widening, lanes, fused)
+        row = builder.mul(first, tall)
+        before = builder.mul(row, builder.mul(width, INDEX(widening.size)))
+        start = builder.gep(builder.bitcast(stored.data, function.args[0].type), [before])
+        rows = builder.extract_value(q.shape, 0)
+        scaled, gated = builder.gep(scales.data, [row]), builder.gep(gates.data, [gate])
+        builder.call(function, [start, count, tall, rows, width, gated, q.data, scaled, y_at.data])
         return context.get_dummy_value()
 
-    return types.void(codes, w, y), codegen
+    return types.void(codes, asked, y), codegen
+
+
+def _writer(terms: int) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        state, decays, *sides = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args, args, strict=True)
+        )
+        element = context.get_data_type(signature.args[0].dtype)
+        lanes, _ = host.lanes(context.get_abi_sizeof(element))
+        rows, width = (builder.extract_value(state.shape, i) for i in (0, 1))
+        function = emit_write(builder.module, element, lanes, terms)
+        builder.call(function, [state.data, rows, width, decays.data, *(x.data for x in sides)])
+        return context.get_dummy_value()
+
+    return codegen
+
+
+@intrinsic
+def write_once(typing: Any, state: Any, decays: Any, left: Any, right: Any) -> tuple[Any, Any]:
+    """`S <- diag(a) S + l r^T`; arrays without gaps, the rows of S in whole vectors."""
+    return types.void(state, decays, left, right), _writer(1)
+
+
+@intrinsic
+def write_twice(
+    typing: Any, state: Any, decays: Any, left: Any, right: Any, again: Any, other: Any
+) -> tuple[Any, Any]:
+    """`S <- diag(a) S + l r^T + l' r'^T`, likewise."""
+    return types.void(state, decays, left, right, again, other), _writer(2)
 
 
 @intrinsic

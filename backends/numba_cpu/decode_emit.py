@@ -1,14 +1,15 @@
-"""Emit, as LLVM IR, the product of a vector and a matrix that is stored in few bytes.
+"""Emit, as LLVM IR, what matrices that are stored in few bytes answer to a query.
 
-    y += w C        w (rows,), C (rows, width) of codes, y (width,)
+    y += sum_n g_n (q * s_n) C_n      C_n (rows, width) of codes, q (rows,), s_n (rows,), y (width,)
 
-Each code is widened in registers: the matrix is gone through once, as it is stored. Half precision
-converts in hardware where the host can, else by moving bits; integers convert exactly, and their
-scales belong into w. bfloat16 is the upper half of a float32: two codes that share a 32-bit lane
+Each code is widened in registers: matrices are gone through once, as they are stored. Half
+precision converts in hardware where the host can, else by moving bits; integers convert exactly,
+and only they have scales. bfloat16 is the upper half of a float32: two codes that share a 32-bit lane
 are taken apart by a shift and a mask, which keep up with memory where a widening shuffle does not;
 sums of even and of odd columns are put in order at the end.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,26 +98,45 @@ def _half(builder: Any, x: Any, lanes: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Stripe:
-    """A panel of columns of the product.
+class Stack:
+    """Matrices one after another, and what they are asked.
 
     Attributes:
-        codes, w, y: where the panel's first row, the weights and the panel's sums are.
-        stride: bytes from row to row.
-        vectors: of numbers.
-        fused: whether the host has a fused multiply-add.
-        widening: of its codes.
-        count: vectors in a row of the panel.
+        codes: where the first row of the first one is.
+        count, tall: how many matrices, and rows from one to the next.
+        rows, width: of each, as far as they are used; the width is a multiple of `PAD`.
+        gates, q, scales, y: as in the equation.
     """
 
     codes: Any
-    w: Any
+    count: Any
+    tall: Any
+    rows: Any
+    width: Any
+    gates: Any
+    q: Any
+    scales: Any
     y: Any
-    stride: Any
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """A panel of columns of them.
+
+    Attributes:
+        stack: the matrices.
+        column: the first column, as an offset in bytes.
+        vectors: of numbers; `count` of them in a row.
+        fused: whether the host has a fused multiply-add.
+        widening: of the codes.
+    """
+
+    stack: Stack
+    column: Any
     vectors: Vectors
+    count: int
     fused: bool
     widening: Widening
-    count: int
 
     @property
     def shared(self) -> int:
@@ -124,50 +144,113 @@ class Stripe:
         return self.widening.shared if self.count % self.widening.shared == 0 else 1
 
 
-def emit_product(module: Any, widening: Widening, lanes: int, fused: bool) -> Any:
-    """The function `(codes, rows, width, w, y)`: `y += w C`; the width is a multiple of `PAD`."""
+def emit_answers(module: Any, widening: Widening, lanes: int, fused: bool) -> Any:
+    """The function `(codes, count, tall, rows, width, gates, q, scales, y)`; see `Stack`."""
     element = widening.element
-    name = f"mcore_product_{widening.code}_{element.intrinsic_name}"
+    name = f"mcore_answers_{widening.code}_{element.intrinsic_name}"
     if name in module.globals:
         return module.globals[name]
-    byte = ir.IntType(8).as_pointer()
-    arguments = [byte, INDEX, INDEX, element.as_pointer(), element.as_pointer()]
+    byte, place = ir.IntType(8).as_pointer(), element.as_pointer()
+    arguments = [byte, *[INDEX] * 4, *[place] * 4]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
     function.linkage = "linkonce_odr"
     function.attributes.add("noinline")
     # Without this LLVM clones the function for every combination of constant arguments.
     function.attributes.add("noduplicate")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    codes, rows, width, w, y = function.args
-    size, vectors = INDEX(widening.size), Vectors(builder, element, lanes)
-    stride, begin = builder.mul(width, size), INDEX(0)
+    stack, vectors, begin = Stack(*function.args), Vectors(builder, element, lanes), INDEX(0)
     for count, height in _PANELS:
         step = INDEX(count * lanes)
-        end = builder.mul(builder.udiv(width, step), step)
+        end = builder.mul(builder.udiv(stack.width, step), step)
         with cgutils.for_range_slice(builder, begin, end, step, inc=True) as (j, _):
-            first, sums = builder.gep(codes, [builder.mul(j, size)]), builder.gep(y, [j])
-            stripe = Stripe(first, w, sums, stride, vectors, fused, widening, count)
-            _emit_stripe(builder, stripe, rows, height)
+            column = builder.mul(j, INDEX(widening.size))
+            stripe = Stripe(stack, column, vectors, count, fused, widening)
+            _emit_stripe(builder, stripe, builder.gep(stack.y, [j]), height)
         begin = end
     builder.ret_void()
     return function
 
 
-def _emit_stripe(builder: Any, stripe: Stripe, rows: Any, height: int) -> None:
-    """All rows of a panel: `height` at once, each into sums of its own, and what is left."""
-    count, vectors = stripe.count, stripe.vectors
-    whole = builder.mul(builder.udiv(rows, INDEX(height)), INDEX(height))
-    sums = [vectors.zero()] * (count * height)
-    sums = _emit_rows(builder, stripe, (INDEX(0), whole), sums, height)
+def _emit_stripe(builder: Any, stripe: Stripe, y: Any, height: int) -> None:
+    """A panel of all matrices: `height` rows at once, each into sums of its own."""
+    count, vectors, stack = stripe.count, stripe.vectors, stripe.stack
+    zeros = [vectors.zero()] * (count * height)
+
+    def matrix(n: Any, sums: list[Any]) -> list[Any]:
+        whole = builder.mul(builder.udiv(stack.rows, INDEX(height)), INDEX(height))
+        part = _Part(stripe, n, builder.load(builder.gep(stack.gates, [n])))
+        sums = _loop(builder, (INDEX(0), whole, height), sums, part.rows(builder, height))
+        if height > 1:
+            left = sums[:count]
+            left = _loop(builder, (whole, stack.rows, 1), left, part.rows(builder, 1))
+            sums = left + sums[count:]
+        return sums
+
+    sums = _loop(builder, (INDEX(0), stack.count, 1), zeros, matrix)
     for more in range(1, height):
         added = sums[more * count : (more + 1) * count]
         sums[:count] = [builder.fadd(a, b) for a, b in zip(sums, added, strict=False)]
-    sums = sums[:count]
-    if height > 1:
-        sums = _emit_rows(builder, stripe, (whole, rows), sums, 1)
-    for j, total in enumerate(_in_order(stripe, sums)):
-        place = builder.gep(stripe.y, [INDEX(vectors.lanes * j)])
+    for j, total in enumerate(_in_order(stripe, sums[:count])):
+        place = builder.gep(y, [INDEX(vectors.lanes * j)])
         vectors.store(builder.fadd(vectors.load(place), total), place)
+
+
+def _loop(
+    builder: Any, span: tuple[Any, Any, int], start: list[Any], body: Callable[..., list[Any]]
+) -> list[Any]:
+    """`for i in range(*span): sums = body(i, sums)`, the sums staying in registers."""
+    begin, end, step = span
+    entry = builder.block
+    head, inside, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    i, *sums = (builder.phi(x.type) for x in (begin, *start))
+    for phi, value in zip((i, *sums), (begin, *start), strict=True):
+        phi.add_incoming(value, entry)
+    builder.cbranch(builder.icmp_signed("<", i, end), inside, done)
+    builder.position_at_end(inside)
+    totals = body(i, list(sums))
+    for phi, value in zip((i, *sums), (builder.add(i, INDEX(step)), *totals), strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return sums
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The panel of matrix n, and its gate."""
+
+    stripe: Stripe
+    n: Any
+    gate: Any
+
+    def rows(self, builder: Any, height: int) -> Callable[..., list[Any]]:
+        """The body of a loop over rows, `height` at a time."""
+
+        def body(row: Any, sums: list[Any]) -> list[Any]:
+            count, totals = self.stripe.count, list[Any]()
+            for ahead in range(height):
+                here = builder.add(row, INDEX(ahead))
+                totals += self._row(builder, here, sums[ahead * count : (ahead + 1) * count])
+            return totals
+
+        return body
+
+    def _row(self, builder: Any, row: Any, sums: list[Any]) -> list[Any]:
+        """`sums + g q[row] s[row] C[row, :]`."""
+        stripe, stack = self.stripe, self.stripe.stack
+        vectors, size = stripe.vectors, INDEX(stripe.widening.size)
+        place = builder.add(builder.mul(self.n, stack.tall), row)
+        w = builder.fmul(self.gate, builder.load(builder.gep(stack.q, [row])))
+        if stripe.widening.code == "int8":
+            w = builder.fmul(w, builder.load(builder.gep(stack.scales, [place])))
+        before = builder.mul(builder.mul(place, stack.width), size)
+        first = builder.gep(stack.codes, [builder.add(before, stripe.column)])
+        numbers, w = _emit_numbers(builder, stripe, first), vectors.splat(w)
+        if stripe.fused:
+            return [vectors.fma(w, x, total) for x, total in zip(numbers, sums, strict=True)]
+        return [builder.fadd(builder.fmul(w, x), y) for x, y in zip(numbers, sums, strict=True)]
 
 
 def _in_order(stripe: Stripe, sums: list[Any]) -> list[Any]:
@@ -180,44 +263,6 @@ def _in_order(stripe: Stripe, sums: list[Any]) -> list[Any]:
         vectors.shuffle(*sums[j : j + 2], evenly[part : part + lanes])
         for j in range(0, len(sums), 2)
         for part in (0, lanes)
-    ]
-
-
-def _emit_rows(
-    builder: Any, stripe: Stripe, span: tuple[Any, Any], start: list[Any], height: int
-) -> list[Any]:
-    """The sums after the rows of `span`, `height` at a time."""
-    entry = builder.block
-    head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    row, *sums = (builder.phi(x.type) for x in (span[0], *start))
-    for phi, value in zip((row, *sums), (span[0], *start), strict=True):
-        phi.add_incoming(value, entry)
-    builder.cbranch(builder.icmp_signed("<", row, span[1]), body, done)
-    builder.position_at_end(body)
-    count, totals = stripe.count, []
-    for ahead in range(height):
-        here = builder.add(row, INDEX(ahead))
-        totals += _emit_row(builder, stripe, here, sums[ahead * count : (ahead + 1) * count])
-    row.add_incoming(builder.add(row, INDEX(height)), body)
-    for phi, total in zip(sums, totals, strict=True):
-        phi.add_incoming(total, body)
-    builder.branch(head)
-    builder.position_at_end(done)
-    return sums
-
-
-def _emit_row(builder: Any, stripe: Stripe, row: Any, sums: list[Any]) -> list[Any]:
-    """`sums + w[row] C[row, :]`."""
-    vectors = stripe.vectors
-    w = vectors.splat(builder.load(builder.gep(stripe.w, [row])))
-    first = builder.gep(stripe.codes, [builder.mul(row, stripe.stride)])
-    numbers = _emit_numbers(builder, stripe, first)
-    if stripe.fused:
-        return [vectors.fma(w, x, total) for x, total in zip(numbers, sums, strict=True)]
-    return [
-        builder.fadd(builder.fmul(w, x), total) for x, total in zip(numbers, sums, strict=True)
     ]
 
 

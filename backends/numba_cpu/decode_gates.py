@@ -6,7 +6,7 @@ import numpy as np
 
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device
-from mcore.backends.numba_cpu.decode_codes import add_product
+from mcore.backends.numba_cpu.decode_codes import Asked, add_answers, clear
 from mcore.backends.numba_cpu.elementwise import softmax_row
 from mcore.backends.numba_cpu.selection import draw_lots
 
@@ -48,10 +48,12 @@ def _logits(token: Any, place: Any, memory: Any, work: Any) -> Any:
         online += keys[i] * u[i]
     if not memory.plan[at.SUMS]:
         online /= u.dtype.type(books[at.LENGTH] + 1)
+    first = (b * memory.books.shape[1] + h) * memory.contexts.shape[2]
     for panel in range((books[at.COUNT] + at.PANEL - 1) // at.PANEL):
         logits = work.logits[panel * at.PANEL : (panel + 1) * at.PANEL]
-        logits[:] = 0
-        add_product(memory.contexts[b, h, panel], u, logits)
+        clear(logits)
+        asked = Asked(first + panel, 1, work.one, 0, u, memory.scales)
+        add_answers(memory.contexts, asked, logits)
     return online
 
 
@@ -104,25 +106,34 @@ def _choose(memory: Any, place: Any, work: Any) -> None:
         work.scores[r], work.chosen[r] = -np.inf, (head + r) % held
     if plan[at.LOTS]:
         draw_lots(plan[at.SEED], books[at.POSITION], h, work.lots[:held])
-        for age in range(held):
-            _enter(work.lots[age], (head + age) % held, work)
+        _enter(work.lots[: held - head], head, work)
+        _enter(work.lots[held - head : held], 0, work)
     else:
-        for slot in range(head, held):
-            _enter(work.logits[slot], slot, work)
-        for slot in range(head):
-            _enter(work.logits[slot], slot, work)
+        _enter(work.logits[head:held], head, work)
+        _enter(work.logits[:head], 0, work)
     for r in range(work.chosen.shape[0]):
         work.best[r] = work.logits[work.chosen[r]]
 
 
 @device
-def _enter(score: Any, slot: int, work: Any) -> None:
-    """Put a checkpoint among the chosen, if it is better than the last of them."""
-    scores, chosen = work.scores, work.chosen
-    place = scores.shape[0] - 1
-    if not score > scores[place]:
-        return
-    while place > 0 and scores[place - 1] < score:
-        scores[place], chosen[place] = scores[place - 1], chosen[place - 1]
+def _enter(scores: Any, first: int, work: Any) -> None:
+    """Put those of the slots from `first` on among the chosen that are better than the last."""
+    top = work.scores
+    for begin in range(0, scores.shape[0], at.PANEL):
+        part, better = scores[begin : begin + at.PANEL], 0
+        least = part.dtype.type(top[-1])
+        for i in range(part.shape[0]):
+            better += part[i] > least
+        for i in range(part.shape[0] if better else 0):
+            if part[i] > top[-1]:
+                _insert(part[i], first + begin + i, work)
+
+
+@device
+def _insert(score: Any, slot: int, work: Any) -> None:
+    top, chosen = work.scores, work.chosen
+    place = top.shape[0] - 1
+    while place > 0 and top[place - 1] < score:
+        top[place], chosen[place] = top[place - 1], chosen[place - 1]
         place -= 1
-    scores[place], chosen[place] = score, slot
+    top[place], chosen[place] = score, slot

@@ -10,27 +10,28 @@ import numpy as np
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_cache import close, describe, mix
+from mcore.backends.numba_cpu.decode_codes import borrowed, clear
 from mcore.backends.numba_cpu.decode_gates import gates, online_weight
 from mcore.backends.numba_cpu.decode_laws import load, write
 from mcore.backends.numba_cpu.decode_read import divide, read
+from mcore.backends.numba_cpu.decode_work import borrowed_memory, borrowed_token, work_of
 from mcore.backends.numba_cpu.elementwise import exp
 from mcore.recurrence.mlstm import LARGEST
 
 
 @kernel
-def decode_kernel(span: Any, token: Any, memory: Any, work: Any, y: Any) -> Any:
+def decode_kernel(span: Any, inputs: Any, given: Any, space: Any, y: Any) -> Any:
     """y (B, 1, H, V) for the tasks in `span`; returns whether the log-decays are finite.
 
-    If they are not, nothing has changed.
+    `inputs` are the entries of a `Token`. If the log-decays are not finite, nothing has changed.
     """
-    if memory.plan[at.LAW] != at.EXPONENTIAL and not (
-        np.isfinite(token.decay).all() and np.isfinite(token.decays).all()
-    ):
+    token, memory = borrowed_token(inputs), borrowed_memory(given)
+    if memory.plan[at.LAW] != at.EXPONENTIAL and not _finite(token):
         return False
-    heads = y.shape[2]
+    heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
     work.skipped[0] = 0
     for task in range(span[0], span[1]):
-        _decode(token, (task // heads, task % heads), memory, work, y)
+        _decode(token, (task // heads, task % heads), memory, work, answers)
     return True
 
 
@@ -46,11 +47,24 @@ def restore_kernel(memory: Any) -> None:
 
 
 @device
+def _finite(token: Any) -> bool:
+    for b in range(token.q.shape[0]):
+        for h in range(token.q.shape[2]):
+            if token.decay.size and not np.isfinite(token.decay[b, 0, h]):
+                return False
+            for i in range(token.decays.shape[3]):
+                if not np.isfinite(token.decays[b, 0, h, i]):
+                    return False
+    return True
+
+
+@device
 def _decode(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
     b, h = place
     books, plan = memory.books[b, h], memory.plan
     if books[at.LENGTH] == 0 and (books[at.POSITION] == 0 or not plan[at.CARRIES]):
-        memory.online[b, h][:] = 0
+        for row in memory.online[b, h]:
+            clear(row)
     load(token, place, plan, work)
     write(token, place, memory, work)
     weight = work.q.dtype.type(1)

@@ -1,4 +1,4 @@
-"""A token is written into the online memory, which is read in the same pass.
+"""A token is written into the online memory, which is then read.
 
     S <- diag(a) S + l r^T + l' r'^T,    answer = S^T q
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device
-from mcore.backends.numba_cpu.decode_codes import add_product
+from mcore.backends.numba_cpu.decode_codes import Asked, add_answers, clear, write_once, write_twice
 from mcore.backends.numba_cpu.elementwise import exp, log_sigmoid
 
 
@@ -57,34 +57,38 @@ def write(token: Any, place: Any, memory: Any, work: Any) -> None:
     law, state = memory.plan[at.LAW], memory.online[b, h]
     body = state[: work.q.shape[0]]
     if law == at.CORRECTS:
-        _recall(body, work.k, work.other)
+        recall(memory, place, work.k, work, work.other)
         for j in range(work.right.shape[0]):
             work.right[j] -= work.decays[0] * work.other[j]
     elif law == at.EXPONENTIAL:
         _weigh(token, place, state, work)
     if law == at.REMOVES:
-        _recall_removed(token, place, body, work)
-        _write_twice(body, work)
+        _recall_removed(token, place, memory, work)
+        write_twice(body, work.decays, work.left, work.right, work.again, work.other)
     elif law == at.REPEATS:
         _repeat(token, place, state, work)
-        _write_twice(body, work)
+        write_twice(body, work.decays, work.left, work.right, work.again, work.other)
         _remember(token, place, state, work)
     else:
-        _write_once(body, work)
+        write_once(body, work.decays, work.left, work.right)
+    recall(memory, place, work.q, work, work.answer)
 
 
 @device
-def _recall(body: Any, key: Any, answer: Any) -> None:
-    answer[:] = 0
-    add_product(body, key, answer)
+def recall(memory: Any, place: Any, key: Any, work: Any, answer: Any) -> None:
+    """`answer = S^T key` of the online memory."""
+    b, h = place
+    first = b * memory.online.shape[1] + h
+    clear(answer)
+    add_answers(memory.online, Asked(first, 1, work.one, 0, key, memory.scales), answer)
 
 
 @device
-def _recall_removed(token: Any, place: Any, body: Any, work: Any) -> None:
+def _recall_removed(token: Any, place: Any, memory: Any, work: Any) -> None:
     b, h = place
     for i in range(work.again.shape[0]):
         work.again[i] = token.removal[b, 0, h, i]
-    _recall(body, work.again, work.other)
+    recall(memory, place, work.again, work, work.other)
     for i in range(work.again.shape[0]):
         work.again[i] *= -token.strength[b, 0, h, i]
 
@@ -122,25 +126,3 @@ def _weigh(token: Any, place: Any, state: Any, work: Any) -> None:
     for i in range(keys):
         work.left[i], work.decays[i] = share * work.k[i], forget
     state[keys, 0] = largest
-
-
-@device
-def _write_once(body: Any, work: Any) -> None:
-    work.answer[:] = 0
-    for i in range(body.shape[0]):
-        decay, left, q = work.decays[i], work.left[i], work.q[i]
-        for j in range(body.shape[1]):
-            now = decay * body[i, j] + left * work.right[j]
-            body[i, j] = now
-            work.answer[j] += q * now
-
-
-@device
-def _write_twice(body: Any, work: Any) -> None:
-    work.answer[:] = 0
-    for i in range(body.shape[0]):
-        decay, left, again, q = work.decays[i], work.left[i], work.again[i], work.q[i]
-        for j in range(body.shape[1]):
-            now = decay * body[i, j] + left * work.right[j] + again * work.other[j]
-            body[i, j] = now
-            work.answer[j] += q * now

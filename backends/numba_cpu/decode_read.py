@@ -6,7 +6,7 @@ import numpy as np
 
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device
-from mcore.backends.numba_cpu.decode_codes import add_product
+from mcore.backends.numba_cpu.decode_codes import Asked, add_answers, clear
 from mcore.backends.numba_cpu.decode_gates import cached_weight
 from mcore.recurrence.linear import EPS
 
@@ -19,10 +19,13 @@ def read(place: Any, memory: Any, work: Any) -> None:
         _read_mixture(place, memory, work)
     elif 0 < top < held:
         for r in range(top):
-            _read_one(place, work.chosen[r], work.best[r], memory, work)
+            if memory.plan[at.DIVIDED]:
+                _add_divided(place, work.chosen[r], work.best[r], memory, work)
+            else:
+                _add(place, work.chosen[r], r, memory, work)
     elif memory.plan[at.DIVIDED]:
         for slot in range(held):
-            _read_one(place, slot, work.logits[slot], memory, work)
+            _add_divided(place, slot, work.logits[slot], memory, work)
     else:
         _read_runs(place, memory, work)
 
@@ -38,72 +41,61 @@ def divide(answer: Any, way: int, floor: Any) -> Any:
 
 @device
 def _read_mixture(place: Any, memory: Any, work: Any) -> None:
-    weight = work.q.dtype.type(cached_weight(memory, memory.books[place][at.COUNT]))
-    for i in range(work.q.shape[0]):
-        work.weights[i] = weight * work.q[i]
-    add_product(memory.mixture[place][: work.q.shape[0]], work.weights, work.y)
+    b, h = place
+    work.best[0] = cached_weight(memory, memory.books[b, h, at.COUNT])
+    first = b * memory.books.shape[1] + h
+    add_answers(memory.mixture, Asked(first, 1, work.best, 0, work.q, memory.scales), work.y)
 
 
 @device
-def _read_one(place: Any, slot: int, gate: Any, memory: Any, work: Any) -> None:
-    """One checkpoint, whose answer may have to be divided."""
-    keys, way = work.q.shape[0], memory.plan[at.DIVIDED]
-    _set_weights(place, slot, gate, memory, work.q, work.weights[:keys])
-    if not way:
-        add_product(memory.codes[place][slot, :keys], work.weights, work.y)
-        return
-    _set_weights(place, slot, gate * 0 + 1, memory, work.q, work.weights[:keys])
+def _add(place: Any, slot: int, gate: int, memory: Any, work: Any) -> None:
+    """Add the answer of one checkpoint, weighed by gate number `gate` of `work.best`."""
+    b, h = place
+    first = (b * memory.codes.shape[1] + h) * memory.codes.shape[2] + slot
+    add_answers(memory.codes, Asked(first, 1, work.best, gate, work.q, memory.scales), work.y)
+
+
+@device
+def _add_divided(place: Any, slot: int, gate: Any, memory: Any, work: Any) -> None:
+    """Add the answer of one checkpoint, divided as the rule wants it."""
+    b, h = place
+    first = (b * memory.codes.shape[1] + h) * memory.codes.shape[2] + slot
     answer = work.answer
-    answer[:] = 0
-    add_product(memory.codes[place][slot, :keys], work.weights, answer)
-    floor = memory.floors[place][slot] if memory.floors.size else gate
-    gate *= divide(answer[: memory.plan[at.WIDTH]], way, floor)
+    clear(answer)
+    add_answers(memory.codes, Asked(first, 1, work.one, 0, work.q, memory.scales), answer)
+    floor = memory.floors[b, h, slot] if memory.floors.size else gate
+    gate *= divide(answer[: memory.plan[at.WIDTH]], memory.plan[at.DIVIDED], floor)
     for j in range(answer.shape[0]):
         work.y[j] += gate * answer[j]
 
 
 @device
-def _set_weights(place: Any, slot: int, gate: Any, memory: Any, q: Any, weights: Any) -> None:
-    """Of a checkpoint's rows: the gate, the query, and the scale of the row's codes."""
-    for i in range(q.shape[0]):
-        weights[i] = gate * q[i]
-    if memory.scales.size:
-        scales = memory.scales[place][slot]
-        for i in range(q.shape[0]):
-            weights[i] *= scales[i]
-
-
-@device
 def _read_runs(place: Any, memory: Any, work: Any) -> None:
     """All checkpoints but those that may be left out, neighbours together."""
-    held, rows = memory.books[place][at.COUNT], memory.online.shape[2]
+    b, h = place
+    held = memory.books[b, h, at.COUNT]
     allowed = memory.reals[2] / max(held, 1)
-    length, skipped, run = _length(work.q), 0.0, 0
+    length, skipped, begin = _length(work.q), 0.0, 0
+    if allowed < 0:
+        _read_run(place, 0, held, memory, work)
+        return
     for slot in range(held):
-        cost = length * memory.norms[place][slot] * abs(work.logits[slot])
+        cost = length * memory.norms[b, h, slot] * abs(work.logits[slot])
         if cost <= allowed:
             skipped += cost
-            _flush(place, slot, run, memory, work)
-            run = 0
-            continue
-        weights = work.weights[run * rows : run * rows + work.q.shape[0]]
-        _set_weights(place, slot, work.logits[slot], memory, work.q, weights)
-        run += 1
-        if run == at.RUN:
-            _flush(place, slot + 1, run, memory, work)
-            run = 0
-    _flush(place, held, run, memory, work)
+            _read_run(place, begin, slot, memory, work)
+            begin = slot + 1
+    _read_run(place, begin, held, memory, work)
     work.skipped[0] = max(work.skipped[0], skipped)
 
 
 @device
-def _flush(place: Any, end: int, run: int, memory: Any, work: Any) -> None:
-    """Read the `run` checkpoints before slot `end`."""
-    if run == 0:
-        return
-    rows, padded = memory.online.shape[2:]
-    codes = memory.codes[place][end - run : end].reshape(run * rows, padded)
-    add_product(codes, work.weights, work.y)
+def _read_run(place: Any, begin: int, end: int, memory: Any, work: Any) -> None:
+    b, h = place
+    if begin < end:
+        first = (b * memory.codes.shape[1] + h) * memory.codes.shape[2] + begin
+        asked = Asked(first, end - begin, work.logits, begin, work.q, memory.scales)
+        add_answers(memory.codes, asked, work.y)
 
 
 @device

@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mcore.backends.numba_cpu.caching import device
+from mcore.backends.numba_cpu.decode_codes import borrowed
+
 
 PANEL = 64
 """Contexts are kept as columns, so many in a panel: their logits are one product."""
-
-RUN = 8
-"""Checkpoints next to each other that are read by one product."""
 
 LAW, FORM, KEYS, VALUES, WIDTH, CARRIES, MAPPED, DIVIDED = range(8)
 SUMS, OUTSIDE, TOP_K, LOTS, SEED, WEIGHTS = range(8, 14)
@@ -101,18 +101,26 @@ class Memory(NamedTuple):
     mixture: Any
 
 
+class Space(NamedTuple):
+    """Scratch of one thread: few arrays, for each costs time in a call. See `Work`."""
+
+    numbers: Any
+    doubles: Any
+    integers: Any
+
+
 class Work(NamedTuple):
-    """Scratch of one thread.
+    """Scratch of one thread, laid out.
 
     Attributes:
         q, k, u: (K,) of the token, as the memory sees them.
         decays, left, again: (K,) decay of each row; left sides of what is written.
         right, other: (P,) right sides.
         answer, y: (P,) of one memory, and the sum.
+        one: (1,) the number 1.
+        best, scores, chosen: (top_k,), at least 1, gates of the chosen, their scores (float64), their slots.
         logits: (slots,) logits, then gates.
         lots: (slots,) float64.
-        weights: (RUN R,) of the rows of a run.
-        best, scores, chosen: (top_k,) gates of the chosen, their scores (float64), their slots.
         skipped: (1,) float64 largest bound of what was left out, over heads and rows.
     """
 
@@ -126,24 +134,92 @@ class Work(NamedTuple):
     other: Any
     answer: Any
     y: Any
+    one: Any
+    best: Any
     logits: Any
     lots: Any
-    weights: Any
-    best: Any
     scores: Any
-    chosen: Any
     skipped: Any
+    chosen: Any
 
 
-def scratch(memory: Memory) -> Work:
+def space(memory: Memory) -> Space:
     """Scratch for a memory."""
-    dtype, (rows, padded) = memory.online.dtype, memory.online.shape[2:]
-    slots, keys, top = memory.codes.shape[2], int(memory.plan[KEYS]), int(memory.plan[TOP_K])
-    panels = -(-slots // PANEL) * PANEL
-    shapes = [keys] * 6 + [padded] * 4 + [panels]
-    arrays: list[Any] = [np.zeros(shape, dtype) for shape in shapes]
-    arrays += [np.zeros(panels), np.zeros(RUN * rows, dtype), np.zeros(top, dtype)]
-    arrays += [np.zeros(top), np.zeros(top, np.int64), np.zeros(1)]
-    return Work(*arrays)
+    dtype, padded = memory.online.dtype, memory.online.shape[3]
+    keys, top = int(memory.plan[KEYS]), max(int(memory.plan[TOP_K]), 1)
+    panels = -(-memory.codes.shape[2] // PANEL) * PANEL
+    numbers = np.zeros(1 + top + 6 * _lines(keys) + 4 * padded + panels, dtype)
+    numbers[0] = 1
+    return Space(numbers, np.zeros(1 + top + panels), np.zeros(top, np.int64))
 
 
+def _lines(keys: int) -> int:
+    return -(-keys // PANEL) * PANEL
+
+
+@device
+def borrowed_token(inputs: Any) -> Any:
+    """The entries of a `Token`, uncounted."""
+    q, k, v, u, decay, beta, more, decays, removal, strength, temperature = inputs
+    return Token(
+        borrowed(q),
+        borrowed(k),
+        borrowed(v),
+        borrowed(u),
+        borrowed(decay),
+        borrowed(beta),
+        borrowed(more),
+        borrowed(decays),
+        borrowed(removal),
+        borrowed(strength),
+        borrowed(temperature),
+    )
+
+
+@device
+def borrowed_memory(x: Any) -> Any:
+    """A `Memory`, uncounted."""
+    return Memory(
+        borrowed(x.plan),
+        borrowed(x.reals),
+        borrowed(x.closes),
+        borrowed(x.books),
+        borrowed(x.online),
+        borrowed(x.keys),
+        borrowed(x.codes),
+        borrowed(x.scales),
+        borrowed(x.contexts),
+        borrowed(x.norms),
+        borrowed(x.floors),
+        borrowed(x.total),
+        borrowed(x.mixture),
+    )
+
+
+@device
+def work_of(space: Any, memory: Any) -> Any:
+    """The parts of `space`, uncounted."""
+    keys, top = memory.plan[KEYS], max(memory.plan[TOP_K], 1)
+    line, padded = (keys + PANEL - 1) // PANEL * PANEL, memory.online.shape[3]
+    numbers, doubles = borrowed(space.numbers), borrowed(space.doubles)
+    x = numbers[1 + top :]
+    y = x[6 * line :]
+    return Work(
+        x[:keys],
+        x[line : line + keys],
+        x[2 * line : 2 * line + keys],
+        x[3 * line : 3 * line + keys],
+        x[4 * line : 4 * line + keys],
+        x[5 * line : 5 * line + keys],
+        y[:padded],
+        y[padded : 2 * padded],
+        y[2 * padded : 3 * padded],
+        y[3 * padded : 4 * padded],
+        numbers[:1],
+        numbers[1 : 1 + top],
+        y[4 * padded :],
+        doubles[1 + top :],
+        doubles[1 : 1 + top],
+        doubles[:1],
+        borrowed(space.integers),
+    )
