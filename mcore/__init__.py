@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mcore.session import Session
     from mcore.spec import Spec
     from mcore.spec.plan import Plan
+    from mcore.stream import Stream
     from mcore.training import Result
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "SnapshotError",
     "Spec",
     "SpecError",
+    "Stream",
     "backends",
     "compile",
     "load",
@@ -64,6 +66,7 @@ _LAZY = {
     "Model": "mcore.model",
     "Session": "mcore.session",
     "Spec": "mcore.spec",
+    "Stream": "mcore.stream",
     "memory": "mcore.compose",
 }
 """Names that bring NumPy or more with them: loaded on first use, so `mcore --help` is quick."""

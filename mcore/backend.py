@@ -134,10 +134,10 @@ class Decoder(Protocol):
     """
 
     @property
-    def bound(self) -> float: ...  # noqa: D102  # above
+    def bound(self) -> float: ...
 
     @property
-    def state(self) -> MemoryState: ...  # noqa: D102
+    def state(self) -> MemoryState: ...
 
     def feed(self, inputs: Inputs, closes: Array | None) -> Array:
         """y (B, 1, H, V) of one token of every row.

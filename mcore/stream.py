@@ -115,7 +115,7 @@ class Stream:
         return y
 
     def _go_on(self, state: MemoryState | None, arrays: Mapping[str, Array]) -> None:
-        """Go on from a state, decoding if that can be; `arrays` are inputs of the stream's sizes."""
+        """Go on from a state, decoding if that can be; `arrays` are inputs of its sizes."""
         memory, declared = self.memory, self.memory.inputs
         dims = memory.rule.dims(arrays)._replace(T=1)
         empty = memory.empty(dims)
@@ -163,7 +163,7 @@ class _Stretch(NamedTuple):
 def _token(arrays: Mapping[str, Array], declared: Mapping[str, str], t: int) -> dict[str, Array]:
     """Token t of all inputs, each without gaps."""
     return {
-        name: np.require(x[:, t : t + 1] if "T" in declared[name].split() else x, None, "CA")
+        name: np.require(x[:, t : t + 1] if "T" in declared[name].split() else x, None, ["C", "A"])
         for name, x in arrays.items()
     }
 

@@ -33,6 +33,9 @@ class NumbaDecoder:
         bound: of the last token.
     """
 
+    memory: Memory
+    _ledger: Array
+
     def __init__(self, decoding: Decoding, state: MemoryState) -> None:
         self._decoding, self._like = decoding, _without_checkpoints(state)
         dims = decoding.dims
@@ -74,9 +77,7 @@ class NumbaDecoder:
         memory = self.memory
         slots, books = memory.codes.shape[2], memory.books[:, 0]
         if slots and slots < self._limit and (books[closes, COUNT] == slots).any():
-            self.memory = memory = grown(memory, min(2 * slots, self._limit))
-            self._ledger = np.pad(self._ledger, ((0, 0), (0, slots), (0, 0)))
-            self._space = space(memory)
+            memory = self._grow(min(2 * slots, self._limit))
         rows = np.flatnonzero(closes)
         lengths, taken = memory.books[rows, 0, LENGTH] + 1, _places(memory, rows)
         memory.closes[:] = closes
@@ -88,6 +89,13 @@ class NumbaDecoder:
             self._ledger[rows, taken] = 0
             self._ledger[rows, taken, 0] = lengths
         return y
+
+    def _grow(self, slots: int) -> Memory:
+        more = slots - self.memory.codes.shape[2]
+        self.memory = grown(self.memory, slots)
+        self._ledger = np.pad(self._ledger, ((0, 0), (0, more), (0, 0)))
+        self._space = space(self.memory)
+        return self.memory
 
     def _reserve(self, state: MemoryState) -> None:
         """Take over a state, with room for more."""

@@ -63,7 +63,7 @@ def grown(memory: Memory, slots: int) -> Memory:
     longer: dict[str, Any] = {name: _longer(getattr(memory, name), slots) for name in PER_SLOT}
     panels = -(-slots // PANEL) if memory.contexts.size else 0
     longer["contexts"] = _longer(memory.contexts, panels)
-    if not memory.floors.shape[2] == held:
+    if memory.floors.shape[2] != held:
         longer["floors"] = memory.floors
     return memory._replace(**longer)
 

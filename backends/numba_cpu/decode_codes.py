@@ -181,13 +181,13 @@ def _as_half(row: Any, codes: Any) -> Any:
     """A number is a whole multiple, up to 2048, of 2^(e - 10) with e its exponent, at least -14."""
     for j in range(row.shape[0]):
         x = np.float64(row[j])
-        size = min(abs(x), LARGEST_HALF)
-        exponent = max((np.float64(size).view(np.int64) >> 52) - 1023, -14)
+        size = np.float64(min(abs(x), LARGEST_HALF))
+        exponent = max(int(size.view(np.int64) >> 52) - 1023, -14)
         unit = np.int64((1023 + 10 - exponent) << 52).view(np.float64)
-        code = ((exponent + 14) << 10) + np.int64(np.rint(size * unit))
+        code = np.int64(((exponent + 14) << 10) + np.int64(np.rint(size * unit)))
         if x != x:
-            code = 0x7E00
-        codes[j] = code - 0x8000 if np.float64(x).view(np.int64) < 0 else code
+            code = np.int64(0x7E00)
+        codes[j] = code - 0x8000 if x.view(np.int64) < 0 else code
     return row.dtype.type(1)
 
 

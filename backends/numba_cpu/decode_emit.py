@@ -4,9 +4,9 @@
 
 Each code is widened in registers: matrices are gone through once, as they are stored. Half
 precision converts in hardware where the host can, else by moving bits; integers convert exactly,
-and only they have scales. bfloat16 is the upper half of a float32: two codes that share a 32-bit lane
-are taken apart by a shift and a mask, which keep up with memory where a widening shuffle does not;
-sums of even and of odd columns are put in order at the end.
+and only they have scales. bfloat16 is the upper half of a float32: two codes that share a 32-bit
+lane are taken apart by a shift and a mask, which keep up with memory where a widening shuffle does
+not; sums of even and of odd columns are put in order at the end.
 """
 
 from collections.abc import Callable
@@ -260,7 +260,7 @@ def _in_order(stripe: Stripe, sums: list[Any]) -> list[Any]:
     vectors, lanes = stripe.vectors, stripe.vectors.lanes
     evenly = [lane // 2 + lanes * (lane % 2) for lane in range(2 * lanes)]
     return [
-        vectors.shuffle(*sums[j : j + 2], evenly[part : part + lanes])
+        vectors.shuffle(sums[j], sums[j + 1], evenly[part : part + lanes])
         for j in range(0, len(sums), 2)
         for part in (0, lanes)
     ]

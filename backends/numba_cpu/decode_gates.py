@@ -35,7 +35,7 @@ def gates(token: Any, place: Any, memory: Any, work: Any) -> Any:
 
 @device
 def _logits(token: Any, place: Any, memory: Any, work: Any) -> Any:
-    """Logits of the checkpoints, in `work.logits`; and the online memory's, with this token's key."""
+    """Logits of the checkpoints, in `work.logits`; and the online memory's, this token included."""
     b, h = place
     books, keys, u = memory.books[b, h], memory.keys[b, h], work.u
     scale = u.dtype.type(memory.reals[0])
@@ -89,7 +89,7 @@ def cached_weight(memory: Any, held: int) -> Any:
 
 @device
 def age_weight(memory: Any, held: int, age: int) -> Any:
-    """What a checkpoint counts for among `held`, the oldest having age 0, before `cached_weight`."""
+    """What a checkpoint counts for among `held`, the oldest being 0, before `cached_weight`."""
     if memory.plan[at.WEIGHTS] != at.FADING:
         return 1.0
     rate = memory.reals[1]

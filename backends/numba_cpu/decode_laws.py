@@ -1,6 +1,6 @@
 """A token is written into the online memory, which is then read.
 
-    S <- diag(a) S + l r^T + l' r'^T,    answer = S^T q
+S <- diag(a) S + l r^T + l' r'^T,    answer = S^T q
 
     rule                 l           r               l'              r'
     adds                 beta k      v

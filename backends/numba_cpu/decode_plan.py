@@ -89,5 +89,3 @@ def _weights(readout: Readout) -> int:
     if isinstance(readout, MovingAverage):
         return at.UNIFORM if readout.weights == "uniform" else at.FADING
     return at.RESIDUAL if readout.kind == "residual" else at.ROUTED
-
-

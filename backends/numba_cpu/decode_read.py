@@ -1,4 +1,4 @@
-"""Answers of the checkpoints to one token: runs of neighbours by one product, as they are stored."""
+"""Answers of the checkpoints to one token, as they are stored: neighbours by one product."""
 
 from typing import Any
 

@@ -7,7 +7,6 @@ import numpy as np
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.decode_codes import borrowed
 
-
 PANEL = 64
 """Contexts are kept as columns, so many in a panel: their logits are one product."""
 
@@ -30,7 +29,7 @@ WRITES, CORRECTS, REMOVES, REPEATS, EXPONENTIAL = range(5)
 """Laws of writing: rules that add, delta rules, rwkv7, swla, mlstm."""
 
 ALONE, MIXED, EVERY = range(3)
-"""Forms of reading: the online memory alone; one sum of all checkpoints; checkpoint by checkpoint."""
+"""Forms of reading: the online memory alone; one sum of all checkpoints; each by itself."""
 
 ROUTED, RESIDUAL, UNIFORM, FADING = range(4)
 """Weights of checkpoints: gates, ones, all the same, less and less with age."""
@@ -118,7 +117,7 @@ class Work(NamedTuple):
         right, other: (P,) right sides.
         answer, y: (P,) of one memory, and the sum.
         one: (1,) the number 1.
-        best, scores, chosen: (top_k,), at least 1, gates of the chosen, their scores (float64), their slots.
+        best, scores, chosen: (top_k,), at least 1, gates of the chosen, scores (float64), slots.
         logits: (slots,) logits, then gates.
         lots: (slots,) float64.
         skipped: (1,) float64 largest bound of what was left out, over heads and rows.

@@ -1,6 +1,6 @@
 """Emit, as LLVM IR, what a token does to a matrix memory.
 
-    S <- diag(a) S + l r^T   or   S <- diag(a) S + l r^T + l' r'^T
+S <- diag(a) S + l r^T   or   S <- diag(a) S + l r^T + l' r'^T
 """
 
 from typing import Any

@@ -21,6 +21,7 @@ class Memory(Protocol):
     def step(
         self, inputs: Mapping[str, Array], state: Any = None, *, document: Any = None
     ) -> tuple[Array, Any]: ...
+    def stream(self, state: Any = None, *, skip: float | None = None) -> Any: ...
 
 
 Make = Callable[[Composition], Memory]

@@ -76,3 +76,17 @@ def _ids(document: Array | None, split: Sequence[int]) -> list[Array | None]:
     if document is None:
         return [None] * len(split)
     return list(np.split(document, np.cumsum(split)[:-1], axis=1))
+
+
+def live_stream_equals_batch(
+    make: Make, example: Example, split: Sequence[int], tolerance: float
+) -> None:
+    """Pieces fed to `Memory.stream` give the y of one forward, and its state at the end."""
+    memory = make(example.composition)
+    whole, saved = memory.forward(example.inputs)
+    stream = memory.stream()
+    fed = [stream.feed(piece) for piece in example.pieces(split)]
+    assert_agree(np.concatenate(fed, axis=1), whole, tolerance, "fed")
+    for name, array in vars(saved.end).items():
+        if name != "origin" and array.size:
+            assert_agree(getattr(stream.state, name), array, tolerance, name)
