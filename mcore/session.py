@@ -8,7 +8,9 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.errors import SnapshotError
-from mcore.model.part import State
+from mcore.model.memory_mixer import memory_arrays
+from mcore.model.part import LIVE, State, prefixed
+from mcore.stream import Stream
 
 if TYPE_CHECKING:
     from mcore.model import Model
@@ -17,13 +19,28 @@ if TYPE_CHECKING:
 class Session:
     """A stream with its memory: any split of the tokens into feeds gives the batch answer.
 
+    Memories change in place (`Memory.stream`): a feed that is interrupted from outside leaves some
+    of them ahead of others; `restore` then, or set `state`.
+
     Attributes:
         model: whose parameters are used.
-        state: what the stream carries; empty before the first token.
+        state: what the stream carries, as a copy; empty before the first token.
     """
 
     def __init__(self, model: "Model", state: State | None = None) -> None:
-        self.model, self.state = model, state or {}
+        self.model, self._carried = model, state or {}
+
+    @property
+    def state(self) -> State:
+        """See above."""
+        found: State = {}
+        for name, x in self._carried.items():
+            found.update(_arrays(name, x) if isinstance(x, Stream) else {name: x})
+        return found
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._carried = dict(state)
 
     def feed(self, tokens: Array) -> Array:
         """Logits of the next tokens.
@@ -36,7 +53,8 @@ class Session:
         """
         tokens = np.asarray(tokens)
         rows = tokens[None] if tokens.ndim == 1 else tokens
-        logits, self.state = self.model.step(rows, self.state)
+        live = {**self._carried, LIVE: np.True_}
+        logits, self._carried = self.model.step(rows, live)  # type: ignore[arg-type]
         return logits[0] if tokens.ndim == 1 else logits
 
     @property
@@ -45,10 +63,14 @@ class Session:
         return sum(x.nbytes for x in self.state.values())
 
     def save(self, path: str | Path) -> None:
-        """Write the stream's state (not the model) as one file, atomically."""
+        """Write the stream's state (not the model) as one file, atomically.
+
+        The stream goes on from what was written: to the bit as one that is restored from it.
+        """
         from mcore.snapshot import Snapshot, write_snapshot
 
-        write_snapshot(Path(path), Snapshot(_fingerprint(self.model), self.state))
+        self.state = state = self.state
+        write_snapshot(Path(path), Snapshot(_fingerprint(self.model), state))
 
     def restore(self, path: str | Path) -> None:
         """Go on from a saved state.
@@ -65,6 +87,12 @@ class Session:
                 "model that it was saved from"
             )
         self.state = dict(snapshot.params)
+
+
+def _arrays(name: str, stream: Stream) -> State:
+    """The arrays that a stream carried as `name` stands for."""
+    scope, state = name.rpartition(".")[0], stream.state
+    return {} if state is None else prefixed(scope, memory_arrays(state))
 
 
 def _fingerprint(model: "Model") -> str:

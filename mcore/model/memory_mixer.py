@@ -18,10 +18,24 @@ from mcore.layers.linear import linear, linear_backward
 from mcore.memory_layer import Memory
 from mcore.model.cost import MemoryCost
 from mcore.model.finish import Finish
-from mcore.model.part import DOCUMENT, Params, Shapes, State, merged, prefixed, scoped
+from mcore.model.part import (
+    DOCUMENT,
+    LIVE,
+    STREAM,
+    Params,
+    Shapes,
+    State,
+    merged,
+    prefixed,
+    scoped,
+)
 from mcore.model.projection import Projection
 from mcore.model.sizes import Sizes
 from mcore.recurrence import Feature, Gate, Law
+from mcore.stream import Stream
+
+MEMORY = "memory"
+"""Scope of the arrays of a memory's state."""
 
 GATES = ("gate", "times")
 """Stages of `finish` that use the input z."""
@@ -98,9 +112,7 @@ class MemoryMixer:
         """y (B, T, D)."""
         inputs, project_saved = self.projection.forward(params, x, state)
         declared = {name: inputs[name] for name in self.memory.inputs}
-        h, memory_saved = self.memory.forward(
-            declared, self._load(state), document=state.get(DOCUMENT)
-        )
+        h, memory_saved = self._remember(declared, state)
         h, finish_saved = self.finish.forward(h, inputs, params)
         y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
         return y, (project_saved, memory_saved, finish_saved, out_saved)
@@ -118,9 +130,10 @@ class MemoryMixer:
 
     def end(self, saved: Any) -> State:
         """Convolution tail and memory state."""
-        state = saved[1].end
-        arrays = {name: x for name, x in vars(state).items() if name != "origin"}
-        return {**self.projection.end(saved[0]), **prefixed("memory", arrays)}
+        own = self.projection.end(saved[0])
+        if isinstance(saved[1], Stream):
+            return {**own, STREAM: saved[1]}  # type: ignore[dict-item]
+        return {**own, **memory_arrays(saved[1].end)}
 
     def flops(self, tokens: int) -> float:
         """Projections and memory."""
@@ -137,6 +150,15 @@ class MemoryMixer:
         """FLOPs and sizes of one head's memory."""
         return MemoryCost(self.memory, self.sizes.key, self.sizes.value)
 
+    def _remember(self, inputs: dict[str, Array], state: State) -> tuple[Array, Any]:
+        """The memory's answers, and what `backward` and `end` need: a live one has no backward."""
+        if LIVE not in state:
+            return self.memory.forward(inputs, self._load(state), document=state.get(DOCUMENT))
+        stream: Any = state.get(STREAM)
+        if stream is None:
+            stream = self.memory.stream(self._load(state))
+        return stream.feed(inputs), stream
+
     def _width(self, name: str) -> tuple[int, ...]:
         """Lengths of an input's axes without B, T and, for tokens, H."""
         lengths = self.memory.rule.sizes(self.sizes.key, self.sizes.value)
@@ -148,5 +170,10 @@ class MemoryMixer:
         )
 
     def _load(self, state: State) -> MemoryState | None:
-        arrays = scoped(state, "memory")
+        arrays = scoped(state, MEMORY)
         return MemoryState(**arrays, origin=self.memory.origin) if arrays else None
+
+
+def memory_arrays(state: MemoryState) -> State:
+    """The arrays of a memory's state, by name."""
+    return prefixed(MEMORY, {name: x for name, x in vars(state).items() if name != "origin"})

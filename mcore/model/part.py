@@ -52,6 +52,13 @@ class Part(Protocol):
         """Size of the state of one sequence after `tokens` tokens."""
 
 
+LIVE = "live"
+"""Beside what is carried: whether memories may be streams, which change in place."""
+
+STREAM = "stream"
+"""What a memory that is a stream carries, in place of the arrays of its state."""
+
+
 def scoped(arrays: Mapping[str, Array], scope: str) -> dict[str, Array]:
     """The entries below `scope.`, with that prefix taken off."""
     start = scope + "."
@@ -59,9 +66,9 @@ def scoped(arrays: Mapping[str, Array], scope: str) -> dict[str, Array]:
 
 
 def below(state: Mapping[str, Array], scope: str) -> State:
-    """The state of the part `scope`, which sees the same documents."""
-    inner = scoped(state, scope)
-    return {**inner, DOCUMENT: state[DOCUMENT]} if DOCUMENT in state else inner
+    """The state of the part `scope`, which sees the same documents and is as live."""
+    shared = {name: state[name] for name in (DOCUMENT, LIVE) if name in state}
+    return {**scoped(state, scope), **shared}
 
 
 def prefixed(scope: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
