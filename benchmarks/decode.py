@@ -131,7 +131,8 @@ class Plain:
         self.online *= np.exp(token["log_decay"][0, 0])[:, None, None]
         self.online += k[:, :, None] * v[:, None, :]
         if self.case.readout == "residual":
-            return ((self.online + self.total).swapaxes(1, 2) @ q[..., None])[None, None, ..., 0]
+            y: Array = (self.online + self.total).swapaxes(1, 2) @ q[..., None]
+            return y[None, None, ..., 0]
         u = token["u"][0, 0] / np.float32(WIDTH**0.5)
         self.keys += k
         self.length += 1

@@ -154,7 +154,8 @@ def test_wrong_tokens_leave_the_stream_as_it_was(backend: str) -> None:
     example = Example(composition, SIZES._replace(T=5), seed=1)
     memory = maker(backend)(composition)
     want, _ = memory.forward(example.inputs)
-    stream, found = memory.stream(), []
+    stream = memory.stream()
+    found: list[Array] = []
     for token in example.pieces([1] * 5):
         infinite = {**token, "log_decay": np.full_like(token["log_decay"], -np.inf)}
         wide = {**token, "v": np.zeros((*token["v"].shape[:-1], 9))}

@@ -4,6 +4,7 @@ Rows of states get zeros behind them, up to whole vectors; checkpoints of a row 
 each other; contexts become columns of panels.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,18 @@ PER_SLOT = ("codes", "scales", "norms", "floors")
 """Arrays (B, H, slots, ...)."""
 
 
+LINE = 64
+"""Bytes that the processor moves at once: a vector across two lines takes twice as long."""
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Zeros that begin with a line."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + LINE, np.uint8)
+    begin = -room.ctypes.data % LINE
+    return room[begin : begin + size].view(dtype).reshape(shape)
+
+
 def empty_memory(decoding: Decoding, like: MemoryState, slots: int) -> Memory:
     """A memory with room for `slots` checkpoints; `like` is a state of its sizes and dtypes."""
     plan, dtype, dims = plan_of(decoding), like.online.dtype, decoding.dims
@@ -45,15 +58,15 @@ def empty_memory(decoding: Decoding, like: MemoryState, slots: int) -> Memory:
         reals=reals_of(decoding),
         closes=np.zeros(lead[0], np.bool_),
         books=np.zeros((*lead, BOOKS), np.int64),
-        online=np.zeros((*lead, rows, padded), dtype),
+        online=aligned((*lead, rows, padded), dtype),
         keys=np.zeros((*lead, like.keys.shape[-1]), dtype),
-        codes=np.zeros((*lead, held, rows, padded), viewed(like.checkpoints).dtype),
+        codes=aligned((*lead, held, rows, padded), viewed(like.checkpoints).dtype),
         scales=np.zeros((*lead, held, scaled), dtype),
-        contexts=np.zeros((*lead, panels, dims.K, PANEL), dtype),
+        contexts=aligned((*lead, panels, dims.K, PANEL), dtype),
         norms=np.zeros((*lead, held), np.float32),
         floors=np.zeros((*lead, held if decoding.rule.kind == "mlstm" else 0), dtype),
         total=np.zeros((*lead, mixed, padded)),
-        mixture=np.zeros((*lead, mixed, padded), dtype),
+        mixture=aligned((*lead, mixed, padded), dtype),
     )
 
 
@@ -69,7 +82,7 @@ def grown(memory: Memory, slots: int) -> Memory:
 
 
 def _longer(x: Array, slots: int) -> Array:
-    wide = np.zeros((*x.shape[:2], slots, *x.shape[3:]), x.dtype)
+    wide = aligned((*x.shape[:2], slots, *x.shape[3:]), x.dtype)
     wide[:, :, : x.shape[2]] = x
     return wide
 
