@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 import mcore
-from benchmarks.layer import sgemm_rate
 from benchmarks.machine import blas, machine
 from mcore.arrays import Array
 from mcore.backend import get_backend
+from mcore.bench.clock import sgemm_rate
 from mcore.cache import MemoryState, compact, expand
 
 RESULTS = Path(__file__).parent / "results"

@@ -34,6 +34,7 @@ import mcore
 from benchmarks.machine import blas, machine
 from mcore.arrays import Array
 from mcore.backend import get_backend
+from mcore.bench.clock import sgemm_rate
 from mcore.layers.linear import linear, linear_backward
 
 RESULTS = Path(__file__).parent / "results"
@@ -161,12 +162,6 @@ def seconds(call: Callable[[], object]) -> float:
     start = time.process_time()
     call()
     return time.process_time() - start
-
-
-def sgemm_rate(size: int = 1024) -> float:
-    """FLOP/s of one large matrix product."""
-    a = np.random.default_rng(0).random((size, size), np.float32)
-    return 2 * size**3 / min(seconds(lambda: a @ a) for _ in range(3))
 
 
 def compare(problem: Problem, ours: list[Array], theirs: list[Array]) -> None:

@@ -55,7 +55,6 @@ class Routes(NamedTuple):
     contexts: Array
 
 
-<<<<<<< HEAD
 class Stored(NamedTuple):
     """What the memories of earlier calls left, or the gradients with respect to it.
 
@@ -104,7 +103,8 @@ class Fused(Protocol):
         self, saved: Saved, dy: Array, d_checkpoints: Array | None, d_contexts: Array | None
     ) -> FusedGradient:
         """Its gradients; those of the segments' ends are None if nobody goes on from them."""
-=======
+
+
 class Decoding(NamedTuple):
     """What a decoder is made for.
 
@@ -149,7 +149,6 @@ class Decoder(Protocol):
         Raises:
             InputError: `log_decay` is not finite; the memory is then as it was.
         """
->>>>>>> 7480500 (Streaming decode: one kernel call a token, cache read as it is stored)
 
 
 class Backend(Protocol):

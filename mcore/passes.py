@@ -119,11 +119,14 @@ def _fused_backward(
     fused: Fused, saved: PassSaved, dy: Array, d_end: MemoryState | None
 ) -> Gradients:
     setting, cached = saved.setting, saved.setting.segments.cached
-    ended, d_ends = nothing(saved, cached), (None, None)
-    if d_end is not None:
+    if d_end is None:
+        ended = nothing(saved, cached)
+        gradient = fused.backward(saved.form_saved, dy, None, None)
+    else:
         ended = end_backward(saved, d_end)
         d_ends = ended.checkpoints[:, cached:], ended.contexts[:, cached:]
-    d_inputs, d_queries, stored = fused.backward(saved.form_saved, dy, *d_ends)
+        gradient = fused.backward(saved.form_saved, dy, *d_ends)
+    d_inputs, d_queries, stored = gradient
     ended.checkpoints[:, :cached] += stored.checkpoints
     found = add_gradients(d_inputs, setting.readout.queries_backward(setting.inputs, d_queries))
     return Gradients(found, state_gradient(saved, stored.pool, stored.carry, ended))

@@ -6,10 +6,14 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backends.numba_cpu.caching import device
+from mcore.backends.numba_cpu.prefetch import prefetch_row
 
 ROWS = 64
 """Most tokens that are worked on at once. Near the head width is best: the quadratic part inside
 a block grows with it, the number of passes over the state shrinks."""
+
+AHEAD = 16
+"""Rows between the one that is copied and the one that is asked for."""
 
 
 def plain(x: Array, like: Array | None = None) -> Array:
@@ -23,6 +27,7 @@ def load_rows(source: Any, place: Any, block: Any) -> None:
     """`block[i] = source[b, begin + i, h]` for i < n, zeros below; `place` is (b, h, begin, n)."""
     b, h, begin, n = place
     for i in range(n):
+        prefetch_row(source[b, min(begin + i + AHEAD, source.shape[1] - 1), h])
         for j in range(block.shape[1]):
             block[i, j] = source[b, begin + i, h, j]
     for i in range(n, block.shape[0]):

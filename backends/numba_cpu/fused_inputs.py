@@ -49,8 +49,6 @@ class LayerInputs(NamedTuple):
         u: (B, T, H, K).
         stock: what came in with the state.
         first, last, offset: of `Segments`.
-        place: (B, T) as of `Segments`, if checkpoints are chosen by lot; else empty.
-        seed: of the lots.
         top_k: how many checkpoints are read; 0 for all.
         sums, outside, detach: 1 for the router's `pool: sum`, `online: outside`, `detach`; else 0.
     """
@@ -63,8 +61,6 @@ class LayerInputs(NamedTuple):
     first: Any
     last: Any
     offset: Any
-    place: Any
-    seed: Any
     top_k: Any
     sums: Any
     outside: Any
@@ -110,21 +106,16 @@ def layer_inputs(
     shape = (rows, segments.cached, heads, keys, scan.v.shape[3])
     states = plain(cached, scan.q).reshape(shape)
     stock = Stock(states, plain(pool.contexts, scan.q), plain(pool.keys, scan.q))
-    by_lot = router.seed is not None
+    first, last, offset = (plain(x) for x in (segments.first, segments.last, segments.offset))
     return LayerInputs(
-        scan,
-        0,
-        Divisors(np.empty((0,) * 4, scan.q.dtype), np.empty((0,) * 3, scan.q.dtype)),
-        plain(queries, scan.q),
-        stock,
-        *(plain(cut) for cut in (segments.first, segments.last, segments.offset)),
-        plain(segments.place) if by_lot else np.empty((0, 0), np.int64),
-        np.int64(router.seed or 0),
+        scan, 0, _undivided(scan.q), plain(queries, scan.q), stock, first, last, offset,
         router.top_k or 0,
-        int(router.pool == "sum"),
-        int(router.online == "outside"),
-        int(router.detach),
-    )
+        int(router.pool == "sum"), int(router.online == "outside"), int(router.detach),
+    )  # fmt: skip
+
+
+def _undivided(like: Array) -> Divisors:
+    return Divisors(np.empty((0,) * 4, like.dtype), np.empty((0,) * 3, like.dtype))
 
 
 def columns_of(x: LayerInputs) -> int:

@@ -18,7 +18,7 @@ from mcore.backends.numba_cpu.fused_backward_kernels import (
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.scan_work import segment_start
 from mcore.backends.numba_cpu.sparse_chunk_backward import sparse_chunk_backward
-from mcore.backends.numba_cpu.sparse_kernels import gather, scatter
+from mcore.backends.numba_cpu.sparse_kernels import fetch, gather, scatter
 from mcore.backends.numba_cpu.sparse_select import bucket, group_begin
 
 
@@ -76,6 +76,7 @@ def _readers_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
         tokens, slots = choice.entries[0, begin : begin + n], choice.entries[1, begin : begin + n]
         gather(x.scan.q, (b, h), tokens, choice.q)
         gather(dy, (b, h), tokens, choice.dy)
+        fetch(out.scan.q, (b, h), tokens)
         gemm(choice.dy[:n], choice.state_t, choice.dq[:n], 1.0, 0, FULL)
         for i in range(n):
             choice.weights[i] = ends.gates[b, tokens[i], h, slots[i]]

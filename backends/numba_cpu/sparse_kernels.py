@@ -12,7 +12,11 @@ from mcore.backends.numba_cpu.fused_gates import chunk_logits, chunk_softmax
 from mcore.backends.numba_cpu.fused_kernels import answer_chunk, open_segment, settle_segment
 from mcore.backends.numba_cpu.fused_pool import pool_logits
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
+from mcore.backends.numba_cpu.prefetch import prefetch_row
 from mcore.backends.numba_cpu.sparse_select import bucket, group_end, select_best
+
+AHEAD = 8
+"""Rows between the one that is copied and the one that is asked for."""
 
 
 @kernel
@@ -100,6 +104,7 @@ def _answer_readers(x: Any, place: Any, choice: Any, out: Any) -> None:
         n = min(rows, end - begin)
         tokens, slots = choice.entries[0, begin : begin + n], choice.entries[1, begin : begin + n]
         gather(x.scan.q, (b, h), tokens, choice.q)
+        fetch(out.y, (b, h), tokens)
         for i in range(n):
             choice.weights[i] = out.gates[b, tokens[i], h, slots[i]]
         if column < cached:
@@ -118,10 +123,20 @@ def _answer(state: Any, n: int, choice: Any) -> None:
 def gather(source: Any, place: Any, tokens: Any, block: Any) -> None:
     """`block[i] = source[b, tokens[i], h]`; place = (b, h)."""
     b, h = place
-    for i in range(tokens.shape[0]):
+    count = tokens.shape[0]
+    for i in range(count):
+        prefetch_row(source[b, tokens[min(i + AHEAD, count - 1)], h])
         t = tokens[i]
         for j in range(block.shape[1]):
             block[i, j] = source[b, t, h, j]
+
+
+@device
+def fetch(target: Any, place: Any, tokens: Any) -> None:
+    """Ask for the rows that `scatter` will add to; place = (b, h)."""
+    b, h = place
+    for i in range(tokens.shape[0]):
+        prefetch_row(target[b, tokens[i], h])
 
 
 @device

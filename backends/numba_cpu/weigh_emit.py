@@ -48,8 +48,11 @@ def _emit_panels(builder: Any, args: Any, vectors: Vectors, tiling: Tiling) -> N
     a, a_row, a_col, rows, depth, b, b_row, columns, *targets, w, s = args
     one = INDEX(1)
     whole = Product(Strided(a, a_row, a_col), Strided(b, b_row, one), depth)
-    places = [Strided(x, row, one) for x, row in zip(targets[::2], targets[1::2], strict=True)]
-    met = Weighing(*places, Strided(w, INDEX(0), one), Strided(s, INDEX(0), one))
+    q, d, weighted = (
+        Strided(x, row, one) for x, row in zip(targets[::2], targets[1::2], strict=True)
+    )
+    zero = INDEX(0)
+    met = Weighing(q, d, weighted, Strided(w, zero, one), Strided(s, zero, one))
     wide, narrow = INDEX(tiling.lanes * tiling.vectors), INDEX(tiling.lanes)
     full = builder.mul(builder.udiv(columns, wide), wide)
     with cgutils.for_range_slice(builder, INDEX(0), full, wide, inc=True) as (j, _):

@@ -6,11 +6,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-<<<<<<< HEAD
-from mcore.backend import Fused, Routes, Scan
-=======
-from mcore.backend import Decoder, Decoding, Routes, Scan
->>>>>>> 7480500 (Streaming decode: one kernel call a token, cache read as it is stored)
+from mcore.backend import Decoder, Decoding, Fused, Routes, Scan
 from mcore.backends.numpy_ref import attention as _attention
 from mcore.backends.numpy_ref import read as _read
 from mcore.backends.numpy_ref import route as _route

@@ -44,6 +44,10 @@ class Effort(NamedTuple):
         return self.clock() - start
 
 
+ONE_THREAD = Effort()
+"""By the processor's clock."""
+
+
 class Timing(NamedTuple):
     """Best seconds of each call, and the best sgemm rate between the rounds in FLOP/s."""
 
@@ -62,7 +66,7 @@ def interleave(calls: Mapping[str, Call], effort: Effort) -> Timing:
     return Timing(best, max(rate, sgemm_rate(effort)))
 
 
-def sgemm_rate(effort: Effort) -> float:
+def sgemm_rate(effort: Effort = ONE_THREAD) -> float:
     """FLOP/s of a large product of float32 matrices on these threads."""
     a = np.random.default_rng(0).random((SIZE, SIZE), np.float32)
     with blas_threads(effort.threads):
