@@ -19,6 +19,7 @@ from mcore.backends.numba_cpu.mirror_token_backward import (
     move_backward,
     read_backward,
 )
+from mcore.backends.numba_cpu.vector_gates import fill
 
 
 @kernel
@@ -75,7 +76,7 @@ def _replay(x: Any, segment: Any, state: Any, work: Any) -> None:
         slot = t - first
         if slot % rows == 0:
             copy_matrices(work.source, work.starts[slot // rows])
-        work.kept.largest[slot] = work.image.largest
+        fill(work.image.largest, work.kept.largest[slot])
         write_token(x, (b, t, h), slot, work)
 
 
@@ -104,7 +105,7 @@ def _block_backward(x: Any, place: Any, inner: Any, given: Any, out: Any) -> Non
         _recall(x, at, t - first, work)
         move_backward(x, at, before, work, out)
         if t > first:
-            work.image.largest[:] = work.kept.largest[t - first]
+            fill(work.kept.largest[t - first], work.image.largest)
             make_image(x.quartic, before, work.image)
         else:
             load_state(state, work.source, work.image)

@@ -12,6 +12,7 @@ from typing import Any
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.elementwise import exp
 from mcore.backends.numba_cpu.matvec import highest, largest
+from mcore.backends.numba_cpu.vector_gates import fill
 
 NOTHING = 1e-37
 """Moneta's matrices of smaller numbers count as 0: so 1 / L is finite in float32."""
@@ -75,7 +76,7 @@ def _quartic(source: Any, image: Any, m: int) -> Any:
 
 @device
 def _columns_softmax(source: Any, weights: Any, scale: Any) -> None:
-    scale[:] = source[0]
+    fill(source[0], scale)
     for i in range(1, source.shape[0]):
         row = source[i]
         for e in range(scale.shape[0]):

@@ -14,6 +14,7 @@ from mcore.backends.numba_cpu.gelu_vector import gelu_slope, gelu_value
 from mcore.backends.numba_cpu.matvec import descend, times, transposed_times
 from mcore.backends.numba_cpu.mirror_image import grow, make_image, measure
 from mcore.backends.numba_cpu.mirror_state import load_state, segment_state, store_state
+from mcore.backends.numba_cpu.vector_gates import fill
 
 
 @kernel
@@ -31,7 +32,7 @@ def mirror_kernel(span: Any, x: Any, work: Any, out: Any) -> None:
                     write_token(x, (b, t, h), 0, work)
                     _read_token(x, (b, t, h), work, reads[b, t, h])
                     if hidden.size:
-                        hidden[b, t, h] = work.vectors.hidden
+                        fill(work.vectors.hidden, hidden[b, t, h])
                 store_state(work.source, work.image, checkpoints[b, s, h])
 
 

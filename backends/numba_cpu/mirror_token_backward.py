@@ -15,6 +15,7 @@ from mcore.backends.numba_cpu.elementwise import exp
 from mcore.backends.numba_cpu.gelu_vector import gelu_slope
 from mcore.backends.numba_cpu.matvec import add_outer, descend_backward, set_outer, times
 from mcore.backends.numba_cpu.mirror_kernels import excite_query, pull_back, reply
+from mcore.backends.numba_cpu.vector_gates import fill
 
 
 @device
@@ -34,7 +35,7 @@ def read_backward(x: Any, at: Any, work: Any, given: Any, out: Any) -> None:
         for e in range(before.shape[0]):
             before[e] += slope[e] * d_hidden[e]
     if x.extra.size:
-        out[6][at] = before
+        fill(before, out[6][at])
     dq = out[0][at]
     _excite_backward(image, before, work.scratch, dq)
     if x.gate.size:
