@@ -130,5 +130,6 @@ def device(function: Callable[..., Any]) -> Any:
     """Compile a function that kernels call: it is compiled into each of them, never cached.
 
     Sums may be reordered, so that loops vectorise; NaN and infinities keep their meaning.
+    Nothing may be allocated, so vectors are copied in loops: `x[:] = y` makes a temporary array.
     """
     return numba.njit(error_model="numpy", fastmath=_SUMS, pipeline_class=DeviceCompiler)(function)
