@@ -2,10 +2,12 @@
 
 A chunk in matrix form divides by products of decay factors. While no token of it decays a channel
 below e^-4 and all of them together not below e^-40, that costs no digit and overflows nowhere; the
-chunk is *mild*. Its size is one of three levels, the largest that is mild. Where not even the
-smallest is, the next few tokens are *strong*: their rule takes them in a form without divisions.
+chunk is *mild*, and goes on for as long as it is. A token that is not mild by itself begins a chunk
+of *strong* tokens: their rule takes them in a form without divisions.
 
-The choice depends on nothing but the decays, so backward finds the chunks that forward made.
+Where a chunk ends depends on nothing but the decays up to there: backward finds the chunks that
+forward made, and no answer depends, in any bit, on later tokens. Buffers come in three sizes, the
+levels; the smallest that holds a chunk is used.
 """
 
 from typing import Any
@@ -24,6 +26,9 @@ STRONG = -1
 
 _TOKEN, _CHUNK = -4.0, -40.0
 
+_FEWEST = 10
+"""Tokens that are mild by themselves are mild together up to this number."""
+
 
 def level_rows(bounds: Array) -> Array:
     """Tokens of a chunk at each level, largest first; those of the longest segment equally long."""
@@ -33,9 +38,9 @@ def level_rows(bounds: Array) -> Array:
 
 
 def most_chunks(bounds: Array) -> int:
-    """The largest number of chunks in a segment, whatever its decays."""
+    """A bound of the number of chunks in a segment: before each strong one may be a short one."""
     longest = int(np.diff(bounds, axis=1).max())
-    return -(-longest // min(STRONG_ROWS, int(level_rows(bounds)[-1])))
+    return 2 * -(-longest // min(_FEWEST, int(level_rows(bounds)[0]))) + 1
 
 
 @device
@@ -45,15 +50,15 @@ def choose_level(log_decay: Any, place: Any, rows: Any, scratch: Any) -> Any:
     rows: of each level; scratch: (2, K).
     """
     b, h, begin, left = place
-    mild = _mild_tokens(log_decay, (b, h, begin, min(left, rows[0])), rows[-1], scratch)
-    if mild == left:
-        for level in range(rows.shape[0] - 1, -1, -1):
-            if rows[level] >= left:
-                return level, left
-    for level in range(rows.shape[0]):
-        if rows[level] <= mild:
-            return level, rows[level]
-    return STRONG, min(STRONG_ROWS, left)
+    n = min(left, rows[0])
+    if _mild_tokens(log_decay, (b, h, begin, 1), 1, scratch) == 0:
+        return STRONG, min(STRONG_ROWS, left)
+    if _mild_tokens(log_decay, (b, h, begin, n), n, scratch) < n:
+        n = _mild_tokens(log_decay, (b, h, begin, n), 1, scratch)
+    level = rows.shape[0] - 1
+    while rows[level] < n:
+        level -= 1
+    return level, n
 
 
 @device
