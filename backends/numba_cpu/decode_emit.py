@@ -143,6 +143,12 @@ class Stripe:
         """Vectors of numbers that are loaded as one."""
         return self.widening.shared if self.count % self.widening.shared == 0 else 1
 
+    def weighed(self, builder: Any, w: Any, parts: list[Any], totals: list[Any]) -> list[Any]:
+        """`totals + w parts`."""
+        if self.fused:
+            return [self.vectors.fma(w, x, y) for x, y in zip(parts, totals, strict=True)]
+        return [builder.fadd(builder.fmul(w, x), y) for x, y in zip(parts, totals, strict=True)]
+
 
 def emit_answers(module: Any, widening: Widening, lanes: int, fused: bool) -> Any:
     """The function `(codes, count, tall, rows, width, gates, q, scales, y)`; see `Stack`."""
@@ -174,23 +180,23 @@ def emit_answers(module: Any, widening: Widening, lanes: int, fused: bool) -> An
 def _emit_stripe(builder: Any, stripe: Stripe, y: Any, height: int) -> None:
     """A panel of all matrices: `height` rows at once, each into sums of its own."""
     count, vectors, stack = stripe.count, stripe.vectors, stripe.stack
-    zeros = [vectors.zero()] * (count * height)
+    whole = builder.mul(builder.udiv(stack.rows, INDEX(height)), INDEX(height))
 
-    def matrix(n: Any, sums: list[Any]) -> list[Any]:
-        whole = builder.mul(builder.udiv(stack.rows, INDEX(height)), INDEX(height))
-        part = _Part(stripe, n, builder.load(builder.gep(stack.gates, [n])))
-        sums = _loop(builder, (INDEX(0), whole, height), sums, part.rows(builder, height))
+    def matrix(n: Any, totals: list[Any]) -> list[Any]:
+        part, zeros = _Part(stripe, n), [vectors.zero()] * (count * height)
+        sums = _loop(builder, (INDEX(0), whole, height), zeros, part.rows(builder, height))
+        for more in range(1, height):
+            added = sums[more * count : (more + 1) * count]
+            sums[:count] = [builder.fadd(a, b) for a, b in zip(sums, added, strict=False)]
+        sums = sums[:count]
         if height > 1:
-            left = sums[:count]
-            left = _loop(builder, (whole, stack.rows, 1), left, part.rows(builder, 1))
-            sums = left + sums[count:]
-        return sums
+            sums = _loop(builder, (whole, stack.rows, 1), sums, part.rows(builder, 1))
+        gate = vectors.splat(builder.load(builder.gep(stack.gates, [n])))
+        return stripe.weighed(builder, gate, sums, totals)
 
-    sums = _loop(builder, (INDEX(0), stack.count, 1), zeros, matrix)
-    for more in range(1, height):
-        added = sums[more * count : (more + 1) * count]
-        sums[:count] = [builder.fadd(a, b) for a, b in zip(sums, added, strict=False)]
-    for j, total in enumerate(_in_order(stripe, sums[:count])):
+    zeros = [vectors.zero()] * count
+    totals = _loop(builder, (INDEX(0), stack.count, 1), zeros, matrix)
+    for j, total in enumerate(_in_order(stripe, totals)):
         place = builder.gep(y, [INDEX(vectors.lanes * j)])
         vectors.store(builder.fadd(vectors.load(place), total), place)
 
@@ -219,11 +225,10 @@ def _loop(
 
 @dataclass(frozen=True)
 class _Part:
-    """The panel of matrix n, and its gate."""
+    """The panel of matrix n."""
 
     stripe: Stripe
     n: Any
-    gate: Any
 
     def rows(self, builder: Any, height: int) -> Callable[..., list[Any]]:
         """The body of a loop over rows, `height` at a time."""
@@ -238,19 +243,17 @@ class _Part:
         return body
 
     def _row(self, builder: Any, row: Any, sums: list[Any]) -> list[Any]:
-        """`sums + g q[row] s[row] C[row, :]`."""
+        """`sums + q[row] s[row] C[row, :]`."""
         stripe, stack = self.stripe, self.stripe.stack
-        vectors, size = stripe.vectors, INDEX(stripe.widening.size)
+        size = INDEX(stripe.widening.size)
         place = builder.add(builder.mul(self.n, stack.tall), row)
-        w = builder.fmul(self.gate, builder.load(builder.gep(stack.q, [row])))
+        w = builder.load(builder.gep(stack.q, [row]))
         if stripe.widening.code == "int8":
             w = builder.fmul(w, builder.load(builder.gep(stack.scales, [place])))
         before = builder.mul(builder.mul(place, stack.width), size)
         first = builder.gep(stack.codes, [builder.add(before, stripe.column)])
-        numbers, w = _emit_numbers(builder, stripe, first), vectors.splat(w)
-        if stripe.fused:
-            return [vectors.fma(w, x, total) for x, total in zip(numbers, sums, strict=True)]
-        return [builder.fadd(builder.fmul(w, x), y) for x, y in zip(numbers, sums, strict=True)]
+        numbers = _emit_numbers(builder, stripe, first)
+        return stripe.weighed(builder, stripe.vectors.splat(w), numbers, sums)
 
 
 def _in_order(stripe: Stripe, sums: list[Any]) -> list[Any]:
