@@ -16,7 +16,8 @@ from numba.extending import intrinsic, overload
 from mcore.arrays import Array
 from mcore.backends.numba_cpu import host
 from mcore.backends.numba_cpu.caching import EXACT, device
-from mcore.backends.numba_cpu.decode_emit import Widening, emit_answers
+from mcore.backends.numba_cpu.decode_emit import emit_answers
+from mcore.backends.numba_cpu.decode_widen import Widening
 from mcore.backends.numba_cpu.decode_write_emit import emit_write
 from mcore.backends.numba_cpu.vectors import INDEX
 from mcore.cache.compact import LARGEST_HALF, LEVELS
