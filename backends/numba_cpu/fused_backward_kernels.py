@@ -21,6 +21,7 @@ from mcore.backends.numba_cpu.fused_chunk_backward import (
 )
 from mcore.backends.numba_cpu.fused_pool import divisor, pool_keys, start_pool
 from mcore.backends.numba_cpu.fused_quotient import load_normalizers, store_normalizers
+from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.scan_backward_kernels import store_chunk
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
 
@@ -90,6 +91,7 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
     for i in range((last - first - 1) // rows, -1, -1):
         begin = first + i * rows
         tokens = (b, h, begin, min(rows, last - begin))
+        ask_ahead(x, tokens, dy, out)
         reload(x, tokens, (i, begin + rows >= last), scan)
         load_rows(dy, tokens, scan.dy)
         regate(x, (s, tokens), ends, work)
@@ -102,6 +104,17 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
         clear(scan.d_state)
     if s == 0:
         copy_vector(work.d_sums, out.stock.keys[b, h])
+
+
+@device
+def ask_ahead(x: Any, tokens: Any, dy: Any, out: Any) -> None:
+    """Ask for what the chunk before this one reads, and for where this one's gradients go."""
+    b, h, begin, n = tokens
+    before = (b, h, begin - n, n)
+    for source in (x.scan.q, x.scan.k, x.scan.v, x.u, dy):
+        prefetch_rows(source, before)
+    for target in (out.scan.q, out.scan.k, out.scan.v, out.u):
+        prefetch_rows(target, tokens)
 
 
 @device

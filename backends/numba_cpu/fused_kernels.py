@@ -23,6 +23,7 @@ from mcore.backends.numba_cpu.fused_gates import chunk_logits, chunk_softmax
 from mcore.backends.numba_cpu.fused_pool import divisor, pool_logits, start_pool
 from mcore.backends.numba_cpu.fused_quotient import divide_gates, load_normalizers
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
+from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
 
 
@@ -47,6 +48,7 @@ def _segment(x: Any, place: Any, work: Any, out: Any) -> None:
     fresh, count = open_segment(x, place, work, out)
     for begin in range(first, last, rows):
         tokens = (b, h, begin, min(rows, last - begin))
+        prefetch_rows(out.y, tokens)
         answer_chunk(x, tokens, fresh and begin == first, work)
         _route(x, place, (tokens, count + begin - first), work, out)
         _read(x, place, work, out)
@@ -83,6 +85,9 @@ def settle_segment(x: Any, place: Any, count: int, work: Any, out: Any) -> None:
 def answer_chunk(x: Any, tokens: Any, fresh: bool, work: Any) -> None:
     """The online memory's answers in `work.scan.y`; the memory goes to the end of the chunk."""
     chunk, scratch, y, errors, state = work.scan
+    b, h, begin, n = tokens
+    for source in (x.scan.q, x.scan.k, x.scan.v, x.u):
+        prefetch_rows(source, (b, h, begin + n, n))
     load_chunk(x.scan, tokens, chunk, scratch)
     if x.given:
         copy(chunk.v, y)

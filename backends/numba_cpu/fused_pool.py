@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mcore.backends.numba_cpu.apart import apart
 from mcore.backends.numba_cpu.blocks import fill
 from mcore.backends.numba_cpu.caching import device
 
@@ -34,19 +35,24 @@ def pool_logits(x: Any, tokens: Any, count: int, sums: Any, online: Any) -> None
     scale = 1 / np.sqrt(u.dtype.type(u.shape[1]))
     fill(online, 0)
     for t in range(n):
-        logit = scale * 0
-        for j in range(sums.shape[0]):
-            sums[j] += k[t, j]
-            logit += sums[j] * u[t, j]
-        online[t] = logit * scale / divisor(x, count + 1 + t)
+        online[t] = _pooled(sums, k[t], u[t]) * scale / divisor(x, count + 1 + t)
+
+
+@apart
+def _pooled(sums: Any, key: Any, query: Any) -> Any:
+    """One more key, and what the query makes of the sum."""
+    logit = query[0] * 0
+    for j in range(sums.shape[0]):
+        sums[j] += key[j]
+        logit += sums[j] * query[j]
+    return logit
 
 
 @device
 def pool_keys(k: Any, n: int, sums: Any) -> None:
     """Add n keys to `sums`."""
     for t in range(n):
-        for j in range(sums.shape[0]):
-            sums[j] += k[t, j]
+        _add_times(k[t], k.dtype.type(1), sums)
 
 
 @device
@@ -61,12 +67,29 @@ def pool_backward(x: Any, tokens: Any, count: int, sums: Any, given: Any) -> Non
     pooled, d_pooled = sums
     d_online, du, dk = given
     for t in range(n):
-        weight = d_online[t] / divisor(x, count + 1 + t)
-        for j in range(pooled.shape[0]):
-            pooled[j] += k[t, j]
-            du[t, j] += weight * pooled[j]
+        d_online[t] /= divisor(x, count + 1 + t)
+        _run_on(k[t], pooled, d_online[t], du[t])
     for t in range(n - 1, -1, -1):
-        weight = d_online[t] / divisor(x, count + 1 + t)
-        for j in range(d_pooled.shape[0]):
-            d_pooled[j] += weight * u[t, j]
-            dk[t, j] += d_pooled[j]
+        _run_back(u[t], d_online[t], d_pooled, dk[t])
+
+
+@apart
+def _run_on(step: Any, total: Any, weight: Any, out: Any) -> None:
+    """`total += step; out += weight total`."""
+    for j in range(total.shape[0]):
+        total[j] += step[j]
+        out[j] += weight * total[j]
+
+
+@apart
+def _run_back(step: Any, weight: Any, total: Any, out: Any) -> None:
+    """`total += weight step; out += total`."""
+    for j in range(total.shape[0]):
+        total[j] += weight * step[j]
+        out[j] += total[j]
+
+
+@apart
+def _add_times(x: Any, weight: Any, target: Any) -> None:
+    for j in range(target.shape[0]):
+        target[j] += weight * x[j]

@@ -168,9 +168,9 @@ def depth_loop(builder: Any, part: Product, tile: Tile, height: int) -> list[lis
     head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
     builder.branch(head)
     builder.position_at_end(head)
-    k, a_offset, b_offset = (_phi(builder, INDEX, INDEX(0), entry) for _ in range(3))
+    k, a_offset, b_offset = (phi(builder, INDEX, INDEX(0), entry) for _ in range(3))
     sums = [
-        [_phi(builder, vectors.type, vectors.zero(), entry) for _ in range(tile.count)]
+        [phi(builder, vectors.type, vectors.zero(), entry) for _ in range(tile.count)]
         for _ in range(height)
     ]
     builder.cbranch(builder.icmp_signed("<", k, part.depth), body, done)
@@ -189,7 +189,8 @@ def depth_loop(builder: Any, part: Product, tile: Tile, height: int) -> list[lis
     return sums
 
 
-def _phi(builder: Any, kind: Any, start: Any, entry: Any) -> Any:
+def phi(builder: Any, kind: Any, start: Any, entry: Any) -> Any:
+    """A value that is `start` when it comes from block `entry`."""
     phi = builder.phi(kind)
     phi.add_incoming(start, entry)
     return phi

@@ -1,5 +1,6 @@
 """Ask for memory before it is needed, where the processor cannot guess: rows far apart."""
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -12,6 +13,7 @@ from mcore.backends.numba_cpu.caching import device
 AHEAD = 2
 """Rows between the one that is worked on and the one that is asked for."""
 
+_NEAR, _LATER = 3, 2
 _LINE = 64
 _INT = ir.IntType(32)
 
@@ -19,17 +21,26 @@ _INT = ir.IntType(32)
 @intrinsic
 def _prefetch(typing: Any, x: Any, i: Any) -> tuple[Any, Any]:
     """Fetch the cache line that `x[i]` of a contiguous array is in."""
+    return types.void(x, types.int64), _asking(_NEAR)
 
+
+@intrinsic
+def _prefetch_later(typing: Any, x: Any, i: Any) -> tuple[Any, Any]:
+    """As `_prefetch`, but into the second cache: it is needed, but not at once."""
+    return types.void(x, types.int64), _asking(_LATER)
+
+
+def _asking(nearness: int) -> Callable[..., Any]:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, args[0])
         address = builder.bitcast(builder.gep(array.data, [args[1]]), cgutils.voidptr_t)
         kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, _INT, _INT, _INT])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        read, near, data = _INT(0), _INT(3), _INT(1)
-        builder.call(function, [address, read, near, data])
+        read, data = _INT(0), _INT(1)
+        builder.call(function, [address, read, _INT(nearness), data])
         return context.get_dummy_value()
 
-    return types.void(x, types.int64), codegen
+    return codegen
 
 
 @device
@@ -45,3 +56,16 @@ def prefetch_row(row: Any) -> None:
     """Fetch all of a vector without gaps."""
     for i in range(0, row.shape[0], _LINE // row.itemsize):
         _prefetch(row, i)
+
+
+@device
+def prefetch_rows(source: Any, place: Any) -> None:
+    """Fetch the rows `source[b, begin + i, h]`, i < n, for later; `place` is (b, h, begin, n).
+
+    Nothing where they are outside of `source`, or if it has no elements.
+    """
+    b, h, begin, n = place
+    for t in range(max(begin, 0), min(begin + n, source.shape[1])):
+        row = source[b, t, h]
+        for i in range(0, row.shape[0], _LINE // row.itemsize):
+            _prefetch_later(row, i)

@@ -7,7 +7,7 @@ For the readers of one checkpoint,
 
 from typing import Any
 
-from mcore.backends.numba_cpu.blocks import clear, copy_vector, row_dot
+from mcore.backends.numba_cpu.blocks import clear, copy_vector, load_rows, row_dot
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.fused_backward_kernels import (
     end_gradients,
@@ -18,8 +18,8 @@ from mcore.backends.numba_cpu.fused_backward_kernels import (
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.scan_work import segment_start
 from mcore.backends.numba_cpu.sparse_chunk_backward import sparse_chunk_backward
-from mcore.backends.numba_cpu.sparse_kernels import fetch, gather, scatter
-from mcore.backends.numba_cpu.sparse_select import bucket, group_begin
+from mcore.backends.numba_cpu.sparse_groups import bucket, group_begin
+from mcore.backends.numba_cpu.sparse_kernels import gather, scatter
 
 
 @kernel
@@ -49,21 +49,28 @@ def sparse_backward_kernel(span: Any, x: Any, work: Any, given: Any, out: Any) -
 def _group_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None:
     """The readers in segments `place` = (b, h, first, end), then the segments from the last."""
     b, h, first, end = place
-    tokens = (b, h, x.scan.bounds[b, first], x.scan.bounds[b, end])
-    clear(out.scan.q[b, tokens[2] : tokens[3], h])
-    bucket(given[0].columns, tokens, work.choice.offsets, work.choice.entries)
+    ends, choice, begin = given[0], work.choice, x.scan.bounds[b, first]
+    count = x.scan.bounds[b, end] - begin
+    load_rows(x.scan.q, (b, h, begin, count), choice.queries[:count])
+    load_rows(given[1], (b, h, begin, count), choice.answers[:count])
+    clear(choice.d_queries[:count])
+    bucket(ends.columns, (b, h, begin, begin + count), choice.offsets, choice.entries)
     for column in range(work.layer.d_states.shape[0]):
-        _readers_backward(x, (b, h, column), work, given, out)
+        d_state = work.layer.d_states[column]
+        _readers_backward(x, (b, h, column), (begin, ends), choice, d_state)
     for s in range(end - 1, first - 1, -1):
         if x.scan.bounds[b, s] < x.scan.bounds[b, s + 1]:
-            _segment_backward(x, (b, h, s), work, given, out)
+            _segment_backward(x, (b, h, s, begin), work, given, out)
 
 
 @device
-def _readers_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None:
-    """Checkpoint `place` = (b, h, column) and all tokens that read it."""
+def _readers_backward(x: Any, place: Any, given: Any, choice: Any, d_state: Any) -> None:
+    """Checkpoint `place` = (b, h, column) and all tokens of a group that read it.
+
+    given = (the group's first token, `SparseOutputs`).
+    """
     b, h, column = place
-    choice, ends, dy = work.choice, given[0], given[1]
+    base, ends = given
     end, rows, cached = choice.offsets[column + 1], choice.q.shape[0], x.stock.states.shape[1]
     if choice.offsets[column] == end:
         return
@@ -74,16 +81,15 @@ def _readers_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
     for begin in range(choice.offsets[column], end, rows):
         n = min(rows, end - begin)
         tokens, slots = choice.entries[0, begin : begin + n], choice.entries[1, begin : begin + n]
-        gather(x.scan.q, (b, h), tokens, choice.q)
-        gather(dy, (b, h), tokens, choice.dy)
-        fetch(out.scan.q, (b, h), tokens)
+        gather(choice.queries, tokens, choice.q)
+        gather(choice.answers, tokens, choice.dy)
         gemm(choice.dy[:n], choice.state_t, choice.dq[:n], 1.0, 0, FULL)
         for i in range(n):
-            choice.weights[i] = ends.gates[b, tokens[i], h, slots[i]]
-            choice.d_gates[tokens[i], slots[i]] = row_dot(choice.q, choice.dq, i)
+            choice.weights[i] = ends.gates[b, base + tokens[i], h, slots[i]]
+            choice.gates[tokens[i], slots[i]] = row_dot(choice.q, choice.dq, i)
         _weigh(n, choice)
-        scatter(choice.dq, (b, h), tokens, out.scan.q)
-        gemm(choice.q[:n].T, choice.dy[:n], work.layer.d_states[column], 1.0, 1, FULL)
+        scatter(choice.dq, tokens, choice.d_queries)
+        gemm(choice.q[:n].T, choice.dy[:n], d_state, 1.0, 1, FULL)
 
 
 @device
@@ -97,19 +103,20 @@ def _weigh(n: int, choice: Any) -> None:
 
 @device
 def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> None:
-    """The chunks of segment `place` = (b, h, s); `d_state` goes from its end to its start."""
-    b, h, s = place
+    """The chunks of segment s, `place` = (b, h, s, first token of the group); `d_state` goes from
+    its end to its start."""
+    b, h, s, base = place
     layer, ends = work.layer, given[0]
     first, last, rows = x.scan.bounds[b, s], x.scan.bounds[b, s + 1], layer.du.shape[0]
     fresh = True
     if not x.given:
-        fresh = segment_start(x.scan, ends.states, place, layer.scan.states[0])
-    count = replay(x, place, fresh, layer)
-    end_gradients(x, place, count + last - first, layer, given)
+        fresh = segment_start(x.scan, ends.states, (b, h, s), layer.scan.states[0])
+    count = replay(x, (b, h, s), fresh, layer)
+    end_gradients(x, (b, h, s), count + last - first, layer, given)
     for i in range((last - first - 1) // rows, -1, -1):
         begin = first + i * rows
         tokens = (b, h, begin, min(rows, last - begin))
-        chunk = (i, begin + rows >= last, fresh and i == 0, count + begin - first)
+        chunk = (i, begin + rows >= last, fresh and i == 0, count + begin - first, base)
         sparse_chunk_backward(x, tokens, chunk, work, given, out)
     if fresh:
         clear(layer.scan.d_state)

@@ -32,17 +32,21 @@ class Choice(NamedTuple):
 
     Attributes:
         best, columns: (top_k, n) logits or gates of a chunk's tokens, and their columns.
+        bound: two vectors (n,) of scratch, the second int32.
         offsets: (C + 1,) first entry of each column.
-        entries: (2, T top_k) int32 tokens and slots, sorted by column.
+        entries: (2, T top_k) int32 tokens, counted from the group's first, and slots, by column.
         q, dq: (n, K).
         y, dy: (n, V).
         weights: (n,).
         state_t: (V, K).
-        d_gates: (T, top_k) gradients of a task's gates.
+        gates: (T, top_k) gates of a group's tokens, or their gradients.
+        queries, d_queries: (T, K) of a group's tokens, one after another: near, and next to it.
+        answers: (T, V) of these, or their gradients.
     """
 
     best: Any
     columns: Any
+    bound: Any
     offsets: Any
     entries: Any
     q: Any
@@ -51,7 +55,10 @@ class Choice(NamedTuple):
     dy: Any
     weights: Any
     state_t: Any
-    d_gates: Any
+    gates: Any
+    queries: Any
+    d_queries: Any
+    answers: Any
 
 
 class SparseWork(NamedTuple):
@@ -83,7 +90,9 @@ def _choice(x: LayerInputs, rows: int) -> Choice:
 
     return Choice(
         empty(x.top_k, rows), np.empty((x.top_k, rows), np.int32),
+        (empty(rows), np.empty(rows, np.int32)),
         np.empty(columns_of(x) + 1, np.int64), np.empty((2, tokens * x.top_k), np.int32),
         empty(n, keys), empty(n, keys), empty(n, values), empty(n, values), empty(n),
         empty(values, keys), empty(tokens, x.top_k),
+        empty(tokens, keys), empty(tokens, keys), empty(tokens, values),
     )  # fmt: skip

@@ -15,8 +15,9 @@ class Vectors:
     def __init__(self, builder: Any, element: Any, lanes: int) -> None:
         self.builder, self.element, self.lanes = builder, element, lanes
         self.type = ir.VectorType(element, lanes)
-        self.bits = 32 if isinstance(element, ir.FloatType) else 64
-        self.name = f"v{lanes}f{self.bits}"
+        whole = isinstance(element, ir.IntType)
+        self.bits = element.width if whole else 32 if isinstance(element, ir.FloatType) else 64
+        self.name = f"v{lanes}{'i' if whole else 'f'}{self.bits}"
         self.align = self.bits // 8
         self.mask_type = ir.VectorType(ir.IntType(1), lanes)
 
@@ -28,7 +29,11 @@ class Vectors:
         return self.builder.bitcast(pointer, self.type.as_pointer())
 
     def zero(self) -> Any:
-        return ir.Constant(self.type, [0.0] * self.lanes)
+        return self.constant(0 if isinstance(self.element, ir.IntType) else 0.0)
+
+    def constant(self, number: float) -> Any:
+        """A vector of equal numbers."""
+        return ir.Constant(self.type, [self.element(number)] * self.lanes)
 
     def splat(self, scalar: Any) -> Any:
         undefined = ir.Constant(self.type, ir.Undefined)
