@@ -30,6 +30,7 @@ from mcore.backends.numba_cpu.channel_mild_backward import (
     written_backward,
 )
 from mcore.backends.numba_cpu.channel_work import course, mild_work
+from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.scan_work import ScanInputs, segment_start
 
 
@@ -90,6 +91,8 @@ def _scan_segment(x: Any, segment: Any, fresh: bool, work: Any, reads: Any) -> N
         left = (b, h, begin, last - begin)
         level, n = choose_level(x.log_decay, left, work.mild.rows, work.mild.scratch)
         place, empty = (b, h, begin, n), fresh and begin == first
+        for source in (x.q, x.k, x.v, x.log_decay):
+            prefetch_rows(source, (b, h, begin + n, n))
         _load(x, place, level, work)
         if level == STRONG:
             channel_answers(work.strong, state, empty, work.out.whole, work.y)
@@ -170,6 +173,10 @@ def _chunk_backward(x: Any, chosen: Any, given: Any, work: Any, gradients: Any) 
     begin = course.begins[i]
     place = (b, h, begin, course.begins[i + 1] - begin)
     start = (course.states[i], fresh and i == 0)
+    for source in (x.q, x.k, x.v, x.log_decay, d_reads):
+        prefetch_rows(source, (b, h, begin - place[3], place[3]))
+    for target in (gradients.q, gradients.k, gradients.v, gradients.log_decay):
+        prefetch_rows(target, place)
     _load(x, place, level, work)
     if level == STRONG:
         load_rows(d_reads, place, work.y)

@@ -11,6 +11,7 @@ from mcore.backends.numba_cpu.channel_levels import STRONG, choose_level
 from mcore.backends.numba_cpu.channel_mild import mild_answers, mild_write
 from mcore.backends.numba_cpu.channel_mild_backward import forget_nothing
 from mcore.backends.numba_cpu.channel_work import course, mild_work
+from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.rwkv7_chunk import (
     load_removing,
     remove,
@@ -103,6 +104,8 @@ def _scan_segment(x: Any, segment: Any, fresh: bool, work: Any, reads: Any) -> N
             tokens_answer(x, place, state, work.tokens, reads)
         else:
             chunk, empty = work.mild.chunks[level], fresh and begin == first
+            for source in (x.q, x.k, x.v, x.log_decay, x.kk, x.a):
+                prefetch_rows(source, (b, h, begin + n, n))
             load_removing(x, place, chunk)
             remove(chunk, state, empty)
             mild_answers(chunk, state, empty)
@@ -172,6 +175,11 @@ def _chunk_backward(x: Any, chosen: Any, given: Any, work: Any, gradients: Any) 
         tokens_backward(x, place, course.states[i], d, gradients)
     else:
         chunk, out, empty = work.mild.chunks[level], work.mild.out[level], fresh and i == 0
+        n = place[3]
+        for source in (x.q, x.k, x.v, x.log_decay, x.kk, x.a, d_reads):
+            prefetch_rows(source, (b, h, begin - n, n))
+        for target in gradients[:6]:
+            prefetch_rows(target, place)
         load_removing(x, place, chunk)
         load_rows(d_reads, place, chunk.y[0])
         removing_backward(chunk, course, i, empty, out)

@@ -14,6 +14,7 @@ from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.chunk import chunk_backward, chunk_write
 from mcore.backends.numba_cpu.decay import log_decay_gradient
 from mcore.backends.numba_cpu.delta import correct, correct_backward
+from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
 
 
@@ -66,6 +67,10 @@ def _segment_backward(x: Any, segment: Any, given: Any, work: Any, gradients: An
     for i in range((last - first - 1) // rows, -1, -1):
         begin = first + i * rows
         place = (b, h, begin, min(rows, last - begin))
+        for source in (x.q, x.k, x.v, d_reads):
+            prefetch_rows(source, (b, h, begin - rows, rows))
+        for target in (gradients.q, gradients.k, gradients.v):
+            prefetch_rows(target, place)
         load_chunk(x, place, chunk, scratch)
         load_rows(d_reads, place, work.dy)
         if x.beta.size:

@@ -6,6 +6,7 @@ from mcore.backends.numba_cpu.blocks import copy, store_rows
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.chunk import chunk_answers, chunk_write
 from mcore.backends.numba_cpu.delta import correct
+from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
 
 
@@ -31,6 +32,8 @@ def _scan_segment(x: Any, segment: Any, fresh: bool, work: Any, reads: Any) -> N
     rows = y.shape[0]
     for begin in range(first, last, rows):
         place = (b, h, begin, min(rows, last - begin))
+        for source in (x.q, x.k, x.v):
+            prefetch_rows(source, (b, h, begin + rows, rows))
         load_chunk(x, place, chunk, scratch)
         if x.beta.size:
             correct(chunk, state, fresh and begin == first, scratch, errors)
