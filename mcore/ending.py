@@ -53,7 +53,7 @@ class PassSaved:
         """(B, T, H, V) answers of the online memory, made again where nobody kept them."""
         setting = self.setting
         if self.form == "composed":
-            reads: Array = self.form_saved.setting.reads
+            reads: Array = self.form_saved.scene.reads
             return reads
         rule, inputs, segments = setting.rule, setting.inputs, setting.segments
         return setting.backend.scan(rule, inputs, setting.carry, segments)[0].reads

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_a_fresh_cache_is_filled_once(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     first, second, late = done.stdout.splitlines()
-    assert first.startswith(f"{spec}: compiled 2 kernels (")
+    assert re.match(rf"{re.escape(spec)}: compiled [1-9]\d* kernels \(", first)
     assert f"kernels are in {tmp_path}" in first
     assert second.startswith(f"{spec}: already warm (")
     assert late == "0 late"

@@ -23,7 +23,6 @@ from mcore.backends.numba_cpu.delta import correct_backward
 from mcore.backends.numba_cpu.fused_gates import (
     again_softmax,
     chunk_logits,
-    online_share,
     softmax_backward,
 )
 from mcore.backends.numba_cpu.fused_pool import pool_backward
@@ -44,8 +43,7 @@ def regate(x: Any, place: Any, ends: Any, work: Any) -> None:
     first, last = x.first[b, s], x.last[b, s]
     weights = gates.weights[first:last]
     chunk_logits(gates.contexts[first:last], gates.u_t, weights)
-    again_softmax(weights, gates.lse)
-    online_share(gates.online, gates.lse, x.outside, gates.share)
+    again_softmax(weights, (gates.online, gates.lse, gates.share), x.outside, work.means)
     if x.divisors.normalizers.size:
         divide_gates(x, (b, tokens[1], s), work.scan.chunk.q, gates)
 

@@ -48,27 +48,38 @@ def chunk_softmax(weights: Any, online: Any, outside: int, share: Any, lse: Any)
             weights[i, t] = exp(weights[i, t] - lse[t])
             share[t] += weights[i, t]
     for t in range(share.shape[0]):
-        lse[t] += math.log(share[t])
         share[t] = one / share[t]
     for i in range(weights.shape[0]):
         for t in range(share.shape[0]):
             weights[i, t] *= share[t]
-    online_share(online, lse, outside, share)
-
-
-@device
-def online_share(online: Any, lse: Any, outside: int, share: Any) -> None:
-    """`g` in `share` (n,)."""
     for t in range(share.shape[0]):
-        share[t] = 1 if outside else exp(online[t] - lse[t])
+        part, top = share[t], lse[t]
+        lse[t] -= math.log(part)
+        share[t] = one if outside else part * exp(online[t] - top)
 
 
 @device
-def again_softmax(weights: Any, lse: Any) -> None:
-    """Logits (C, n) become the gates that `chunk_softmax` made, in place."""
+def again_softmax(weights: Any, gates: Any, outside: int, total: Any) -> None:
+    """Logits (C, n) become the gates that `chunk_softmax` made, in place; gates = (online, lse,
+    share), of which the last is filled; total (n,) is scratch.
+
+    They are divided by their sum once more: a large lse is rounded to a factor that all of a
+    token's gates share, and gradients of logits are differences that would show it.
+    """
+    online, lse, share = gates
+    for t in range(lse.shape[0]):
+        share[t] = 1 if outside else exp(online[t] - lse[t])
+        total[t] = 0 if outside else share[t]
     for i in range(weights.shape[0]):
         for t in range(lse.shape[0]):
             weights[i, t] = exp(weights[i, t] - lse[t])
+            total[t] += weights[i, t]
+    for t in range(lse.shape[0]):
+        total[t] = 1 / total[t]
+        share[t] *= 1 if outside else total[t]
+    for i in range(weights.shape[0]):
+        for t in range(lse.shape[0]):
+            weights[i, t] *= total[t]
 
 
 @device

@@ -54,7 +54,7 @@ def divide_gates_backward(x: Any, place: Any, work: Any, floors: Any) -> None:
             d_gate = work.d_weights[i, t] / ((floor if floored else size) + eps)
             d_divisor = -d_gate * gates.divided[i, t]
             work.d_weights[i, t] = d_gate
-            if floored:
+            if floored and not x.detach:
                 floors[b, i, h] += d_divisor
             sign = -1 if x.divisors.floors.size and raw < 0 else 1
             gates.denominators[i, t] = zero if floored else sign * d_divisor
