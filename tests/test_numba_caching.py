@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> Path:
     package.mkdir(parents=True)
     for folder in (package, package.parent, package.parent.parent):
         (folder / "__init__.py").touch()
-    for name in ("caching.py", "linking.py"):
+    for name in ("caching.py", "folding.py", "linking.py", "lowering.py"):
         shutil.copy(SOURCES / name, package)
     (package / "callee.py").write_text(CALLEE)
     (package / "entry.py").write_text(ENTRY)

@@ -12,18 +12,44 @@ inside, and the counting of each array in each tuple would be a good part of the
 import ctypes
 from typing import Any
 
+from llvmlite import binding
 from numba import _dynfunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
+from mcore.backends.numba_cpu.lowering import KernelLower
+
 _DOC = "A device function: kernels call it, Python cannot."
 # What Python would call: it raises a TypeError.
 _REFUSE = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
 
 
-class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
+class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """A library that is optimised in full once, when all that it calls is in it."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Only what makes functions small."""
+        ll_module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager(opt=1, loop_vectorize=False)
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+    def _optimize_final_module(self) -> None:
+        """Without Numba's earlier round, which finds reference counts.
+
+        Loops are not unrolled: products do that themselves, and all others wait for memory.
+        """
+        tuning = binding.create_pipeline_tuning_options(speed_level=3)
+        tuning.loop_vectorization, tuning.slp_vectorization = True, False
+        tuning.loop_unrolling = False
+        builder = binding.create_pass_builder(self._codegen._tm, tuning)
+        builder.getModulePassManager().run(self._final_module, builder)
+
+
+class _LinkedLibrary(_KernelLibrary):
     """A library that is only linked into others."""
 
     def _optimize_final_module(self) -> None:
@@ -40,8 +66,16 @@ class _KernelLowering(NativeLowering):  # type: ignore[misc]
 
     _name = "kernel_lowering"
 
+    @property
+    def lowering_class(self) -> type[KernelLower]:
+        """Our own."""
+        return KernelLower
+
     def run_pass(self, state: Any) -> bool:
         context = state.targetctx
+        if state.library is None:
+            state.library = _KernelLibrary(context.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
         # Not by an option: typing would then refuse functions that return a part of an array.
         state.targetctx = context.subtarget(enable_nrt=False)
         super().run_pass(state)
