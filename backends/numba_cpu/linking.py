@@ -15,13 +15,25 @@ from typing import Any
 from llvmlite import binding
 from numba import _dynfunc
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
 from mcore.backends.numba_cpu.lowering import KernelLower
 
 _DOC = "A device function: kernels call it, Python cannot."
+_NEEDLESS = {
+    "WithLifting",
+    "InlineClosureLikes",
+    "RewriteDynamicRaises",
+    "MakeFunctionToJitFunction",
+    "InlineInlinables",
+    "LiteralUnroll",
+    "InlineOverloads",
+    "NopythonRewrites",
+}
+"""Passes for closures, generators, array expressions and the like, of which kernels have none."""
+
 # What Python would call: it raises a TypeError.
 _REFUSE = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
 
@@ -73,6 +85,7 @@ class _KernelLowering(NativeLowering):  # type: ignore[misc]
 
     def run_pass(self, state: Any) -> bool:
         context = state.targetctx
+        state.flags.no_cfunc_wrapper = True
         if state.library is None:
             state.library = _KernelLibrary(context.codegen(), state.func_id.func_qualname)
             state.library.enable_object_caching()
@@ -103,10 +116,27 @@ class _DeviceLowering(_KernelLowering):
         return True
 
 
+class _Flags(Flags):  # type: ignore[misc]
+    """Flags that Numba compares tens of thousands of times, and that are nearly always equal."""
+
+    __slots__ = ()
+    _HASH = hash(Flags())
+
+    def __hash__(self) -> int:
+        return self._HASH
+
+    def __eq__(self, other: object) -> bool:
+        same: bool = self._values == getattr(other, "_values", None)
+        return same or super().__eq__(other)
+
+
 class KernelCompiler(CompilerBase):  # type: ignore[misc]
-    """Numba's pipeline but for its last step."""
+    """Numba's pipeline but for its last step, and for steps that kernels have no use for."""
 
     lowering: type[NativeLowering] = _KernelLowering
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(_Flags(x) if isinstance(x, Flags) else x for x in args))
 
     def define_pipelines(self) -> list[Any]:
         """The one pipeline."""
@@ -114,6 +144,7 @@ class KernelCompiler(CompilerBase):  # type: ignore[misc]
         pipeline.passes = [
             (self.lowering if step is NativeLowering else step, text)
             for step, text in pipeline.passes
+            if step.__name__ not in _NEEDLESS
         ]
         pipeline.finalize()
         return [pipeline]
