@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from mcore.backends.numba_cpu.decode_widen import Widening
-from mcore.backends.numba_cpu.vectors import INDEX, Vectors
+from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 PAD = 16
 """Widths are multiples of this: whole vectors of every element type on every host."""
@@ -81,16 +81,11 @@ def emit_answers(module: Any, widening: Widening, lanes: int, fused: bool) -> An
     """The function `(codes, count, tall, rows, width, gates, q, scales, y)`; see `Stack`."""
     element = widening.element
     name = f"mcore_answers_{widening.code}_{element.intrinsic_name}"
-    if name in module.globals:
-        return module.globals[name]
     byte, place = ir.IntType(8).as_pointer(), element.as_pointer()
     arguments = [byte, *[INDEX] * 4, *[place] * 4]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    # Without this LLVM clones the function for every combination of constant arguments.
-    function.attributes.add("noduplicate")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    function, builder = outlined(module, name, arguments)
+    if builder is None:
+        return function
     stack, vectors, begin = Stack(*function.args), Vectors(builder, element, lanes), INDEX(0)
     for count, height in _PANELS:
         step = INDEX(count * lanes)

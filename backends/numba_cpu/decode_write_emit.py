@@ -5,10 +5,9 @@ S <- diag(a) S + l r^T   or   S <- diag(a) S + l r^T + l' r'^T
 
 from typing import Any
 
-from llvmlite import ir
 from numba.core import cgutils
 
-from mcore.backends.numba_cpu.vectors import INDEX, Vectors
+from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 _PANELS = (4, 1)
 """Vectors of a panel of columns, whose right sides stay in registers."""
@@ -17,16 +16,11 @@ _PANELS = (4, 1)
 def emit_write(module: Any, element: Any, lanes: int, terms: int) -> Any:
     """The function `(S, rows, width, a, l, r, ...)`, with as many pairs (l, r) as `terms`."""
     name = f"mcore_write_{terms}_{element.intrinsic_name}"
-    if name in module.globals:
-        return module.globals[name]
     place = element.as_pointer()
     arguments = [place, INDEX, INDEX, place, *[place] * (2 * terms)]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    # Without this LLVM clones the function for every combination of constant arguments.
-    function.attributes.add("noduplicate")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    function, builder = outlined(module, name, arguments)
+    if builder is None:
+        return function
     width, vectors, begin = function.args[2], Vectors(builder, element, lanes), INDEX(0)
     for count in _PANELS:
         step = INDEX(count * lanes)

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
 from numba.core import cgutils
 
-from mcore.backends.numba_cpu.vectors import INDEX, Vectors
+from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 FULL, LOWER, LOWER_TRANSPOSED, LOWER_OUT = 0, 1, 2, 3
 
@@ -63,17 +62,12 @@ class Target:
 def emit_gemm(module: Any, element: Any, tiling: Tiling) -> Any:
     """The function `(a, a_row, a_col, M, K, b, b_row, N, c, c_row, w, w_row, add, mode)`."""
     name = f"mcore_gemm_{element.intrinsic_name}"
-    if name in module.globals:
-        return module.globals[name]
     place = element.as_pointer()
     counts, target = [INDEX] * 4, [place, INDEX]
     arguments = [place, *counts, *target, INDEX, *target, *target, INDEX, INDEX]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    # Without this LLVM clones the function for every combination of constant arguments.
-    function.attributes.add("noduplicate")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    function, builder = outlined(module, name, arguments)
+    if builder is None:
+        return function
     _emit_panels(builder, function.args, Vectors(builder, element, tiling.lanes), tiling)
     builder.ret_void()
     return function

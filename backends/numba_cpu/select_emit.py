@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from mcore.backends.numba_cpu.gemm_emit import phi
-from mcore.backends.numba_cpu.vectors import INDEX, Vectors
+from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 SLOTS = 4
 _COLUMN = ir.IntType(32)
@@ -24,15 +24,11 @@ def emit_select(module: Any, element: Any, lanes: int) -> Any:
     last ones that were found before.
     """
     name = f"mcore_select_{element.intrinsic_name}"
-    if name in module.globals:
-        return module.globals[name]
     place, number = element.as_pointer(), _COLUMN.as_pointer()
     arguments = [place, *[INDEX] * 4, place, INDEX, number, INDEX, INDEX, place, number]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    function.attributes.add("noduplicate")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    function, builder = outlined(module, name, arguments)
+    if builder is None:
+        return function
     values, columns = Vectors(builder, element, lanes), Vectors(builder, _COLUMN, lanes)
     tokens, step = function.args[3], INDEX(lanes)
     with cgutils.for_range_slice(builder, INDEX(0), tokens, step, inc=True) as (t, _):

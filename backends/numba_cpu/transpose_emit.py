@@ -2,23 +2,16 @@
 
 from typing import Any
 
-from llvmlite import ir
-
-from mcore.backends.numba_cpu.vectors import INDEX, Vectors
+from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 
 def emit_block_transpose(module: Any, element: Any, size: int) -> Any:
     """The function `(a, a_row, b, b_row)`: B = A^T for a block of `size` x `size`."""
     name = f"mcore_transpose_{element.intrinsic_name}"
-    if name in module.globals:
-        return module.globals[name]
     target = [element.as_pointer(), INDEX]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [*target, *target]), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    # Without this LLVM clones the function for every combination of constant arguments.
-    function.attributes.add("noduplicate")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    function, builder = outlined(module, name, [*target, *target])
+    if builder is None:
+        return function
     a, a_row, b, b_row = function.args
     vectors = Vectors(builder, element, size)
     rows = [vectors.load(_row(builder, a, a_row, i)) for i in range(size)]

@@ -8,11 +8,10 @@ A (K, V) any strides; B (V, n), Q, D, W (K, n) with unit column stride; w, s (n,
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
 from numba.core import cgutils
 
 from mcore.backends.numba_cpu.gemm_emit import Product, Strided, Tile, Tiling, depth_loop
-from mcore.backends.numba_cpu.vectors import INDEX, Vectors
+from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,12 @@ class Weighing:
 def emit_weigh(module: Any, element: Any, tiling: Tiling) -> Any:
     """The function `(a, a_row, a_col, K, V, b, b_row, n, q, q_row, d, d_row, W, W_row, w, s)`."""
     name = f"mcore_weigh_{element.intrinsic_name}"
-    if name in module.globals:
-        return module.globals[name]
     place = element.as_pointer()
     target = [place, INDEX]
     arguments = [place, *[INDEX] * 4, *target, INDEX, *target * 3, place, place]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    function.attributes.add("noduplicate")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    function, builder = outlined(module, name, arguments)
+    if builder is None:
+        return function
     _emit_panels(builder, function.args, Vectors(builder, element, tiling.lanes), tiling)
     builder.ret_void()
     return function
