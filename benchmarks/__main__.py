@@ -11,13 +11,17 @@ COMMANDS = {
     "memory": "what forward and backward take beside their inputs",
     "cores": "what the second core is worth",
     "accuracy": "float32 kernels against the reference in float64",
+    "rnn": "LSTM and GRU layers beside torch.nn",
+    "deep": "Titans with cached memories beside two PyTorch forms",
+    "decode": "a token of a stream, and a million of them",
+    "model": "a whole training step beside the same model in PyTorch",
     "plot": "a picture of the layer and memory tables",
     "presets": "every recall preset for some steps",
     "quickstart": "the quickstart for several seeds",
 }
 
-TRAINING = ("presets", "quickstart")
-"""Commands that use all cores; the others limit every library to one thread."""
+TRAINING = ("model", "presets", "quickstart")
+"""Commands that share the cores out themselves; the others limit every library to one thread."""
 
 
 def main(argv: list[str]) -> None:

@@ -29,6 +29,7 @@ import mcore
 from benchmarks.machine import blas, machine
 from mcore.arrays import Array
 from mcore.backend import get_backend
+from mcore.bench.clock import sgemm_rate
 
 RESULTS = Path(__file__).parent / "results"
 torch: Any = import_module("torch")
@@ -280,12 +281,6 @@ def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
     start = time.process_time()
     result = call()
     return time.process_time() - start, result
-
-
-def sgemm_rate(size: int = 1024) -> float:
-    """FLOP/s of one large matrix product."""
-    a = np.random.default_rng(0).random((size, size), np.float32)
-    return 2 * size**3 / min(seconds(lambda: a @ a)[0] for _ in range(3))
 
 
 def measure(problem: Problem, chunk_form: Chunks, rounds: int) -> tuple[float, float, float, float]:
