@@ -112,7 +112,7 @@ def weave(twins: Twins, turns: int, limit: float) -> tuple[float, int]:
 def test_loops_and_branches_are_pythons(limit: float) -> None:
     ours = np.random.default_rng(0).random((2, 9)) + 0.5
     pythons = ours.copy()
-    got = weave(Twins(*ours, 1), 8, limit)
-    want = weave.py_func(Twins(*pythons, 1), 8, limit)
+    got = weave(Twins(ours[0], ours[1], 1), 8, limit)
+    want = weave.py_func(Twins(pythons[0], pythons[1], 1), 8, limit)
     np.testing.assert_allclose(got, want, rtol=1e-14)
     np.testing.assert_allclose(ours, pythons, rtol=1e-14)
