@@ -45,9 +45,13 @@ class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
     """A library that is optimised in full once, when all that it calls is in it."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
-        """Only what makes functions small."""
+        """Only what makes functions small: no variable stays on the stack."""
         ll_module.data_layout = self._codegen._data_layout
-        passes, builder = self._codegen._function_pass_manager(opt=1, loop_vectorize=False)
+        tuning = binding.create_pipeline_tuning_options(speed_level=1)
+        builder = binding.create_pass_builder(self._codegen._tm, tuning)
+        passes = binding.create_new_function_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
         for function in ll_module.functions:
             if not function.is_declaration:
                 passes.run(function, builder)
