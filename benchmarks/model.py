@@ -15,7 +15,6 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported
 
 import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ import torch
 import mcore
 from benchmarks.machine import blas, machine
 from benchmarks.torch_model import TorchModel
-from mcore.arrays import Array
+from mcore.bench.clock import Effort, interleave
 from mcore.data import Batch, make_task
 from mcore.model import Model
 from mcore.spec import Spec
@@ -37,7 +36,6 @@ from mcore.training.step import take_step
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-SGEMM = 1024
 AGREE = 1e-4
 """Largest difference of a gradient, as a share of its largest entry."""
 
@@ -108,20 +106,13 @@ def useful_flops(model: Model, rows: int, length: int) -> float:
     return 3 * rows * length * (parts + head)
 
 
-def measure(steps: Steps, rounds: int, clock: Callable[[], float]) -> Times:
+def measure(steps: Steps, rounds: int, effort: Effort) -> Times:
     """The best of so many rounds; two more to warm up."""
-    square: Array = np.random.default_rng(0).random((SGEMM, SGEMM), np.float32)
-    calls = (steps.ours, steps.theirs, lambda: square @ square)
-    times = [[seconds(call, clock) for call in calls] for _ in range(rounds + 2)][2:]
-    ours, theirs, product = (min(column) for column in zip(*times, strict=True))
-    return Times(ours, theirs, 2 * SGEMM**3 / product)
-
-
-def seconds(call: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Of one call."""
-    start = clock()
-    call()
-    return clock() - start
+    for _ in range(2):
+        steps.ours()
+        steps.theirs()
+    found = interleave({"ours": steps.ours, "theirs": steps.theirs}, effort._replace(rounds=rounds))
+    return Times(found.seconds["ours"], found.seconds["theirs"], found.sgemm)
 
 
 def line(spec: Spec, threads: int, times: Times, flops: float) -> str:
@@ -141,7 +132,7 @@ def line(spec: Spec, threads: int, times: Times, flops: float) -> str:
 
 
 def main() -> None:
-    """Measure, print the table and write it to benchmarks/results/model.md."""
+    """Measure, print the table and write it to benchmarks/results/."""
     parser = argparse.ArgumentParser(description="Time a training step beside PyTorch's.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
@@ -149,15 +140,16 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(given.threads)
     spec = mcore.load_spec(ROOT / "specs" / "text.yaml")
-    clock = time.process_time if given.threads == 1 else time.perf_counter
+    effort = Effort(given.threads, seconds=0.0)
     with blas_threads(given.threads):
         steps = prepare(spec, given.threads)
-        times = measure(steps, given.rounds, clock)
+        times = measure(steps, given.rounds, effort)
     what = f"{machine()}, OpenBLAS with {blas()} kernels, PyTorch {torch.__version__} eager."
     lines = [what, "", *HEAD, line(spec, given.threads, times, steps.flops)]
     print("\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "model.md").write_text("\n".join(lines) + "\n")
+    name = "model.md" if given.threads == 1 else f"model-{given.threads}-threads.md"
+    (RESULTS / name).write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

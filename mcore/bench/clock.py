@@ -12,6 +12,8 @@ import numpy as np
 
 from mcore.threads import blas_threads
 
+REST = 0.2
+"""Seconds after a product on several threads: BLAS's threads keep their cores busy for a while."""
 Call = Callable[[], object]
 SIZE = 1024
 """Rows and columns of the product that a machine's speed is told by."""
@@ -70,4 +72,7 @@ def sgemm_rate(effort: Effort = ONE_THREAD) -> float:
     """FLOP/s of a large product of float32 matrices on these threads."""
     a = np.random.default_rng(0).random((SIZE, SIZE), np.float32)
     with blas_threads(effort.threads):
-        return 2 * SIZE**3 / min(effort.timed(lambda: a @ a) for _ in range(3))
+        rate = 2 * SIZE**3 / min(effort.timed(lambda: a @ a) for _ in range(3))
+    if effort.threads > 1:
+        time.sleep(REST)
+    return rate
