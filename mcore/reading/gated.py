@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
+from mcore.reading.mixing import mixtures, mixtures_backward
 from mcore.reading.scene import Scene, SceneGradient
 from mcore.segments import Segments
 
@@ -19,8 +20,7 @@ def mixed(scene: Scene) -> tuple[Array, Any]:
     online = _of_tokens(gates[..., -1], segments)[..., None, None]
     y, read = online * scene.reads, None
     if segments.columns:
-        flat = scene.checkpoints.reshape(*scene.checkpoints.shape[:2], -1)
-        mixture = (gates[..., :-1] @ flat).reshape(*gates.shape[:2], *scene.checkpoints.shape[2:])
+        mixture = mixtures(gates[..., :-1], scene.checkpoints)
         cached, read = scene.backend.read(rule, scene.inputs["q"], mixture, None, segments.own())
         y = y + cached
     return y, (gates, online, read)
@@ -32,8 +32,7 @@ def mixed_backward(scene: Scene, saved: Any, dy: Array) -> SceneGradient:
     if read is None:
         return SceneGradient({}, None, online * dy, np.zeros_like(scene.checkpoints), None)
     dq, d_mixed, _ = scene.backend.read_backward(read, dy)
-    flat = d_mixed.reshape(*d_mixed.shape[:2], -1)
-    d_checkpoints = (gates[..., :-1].swapaxes(1, 2) @ flat).reshape(scene.checkpoints.shape)
+    d_checkpoints = mixtures_backward(gates[..., :-1], d_mixed)
     return SceneGradient({"q": dq}, None, online * dy, d_checkpoints, None)
 
 
