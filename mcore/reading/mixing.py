@@ -36,7 +36,8 @@ def mixtures(gates: Array, memories: Array) -> Array:
         mixed[:, 0] = (grown.first[:, None] @ flat)[:, 0]
         rows = np.arange(len(flat))[:, None]
         mixed[:, 1:] = grown.weight[..., None] * flat[rows, grown.column]
-        np.cumsum(mixed, axis=1, out=mixed)
+        for s in range(1, mixed.shape[1]):
+            mixed[:, s] += mixed[:, s - 1]
     return mixed.reshape(*gates.shape[:2], *memories.shape[2:])
 
 
@@ -46,10 +47,13 @@ def mixtures_backward(gates: Array, d_mixtures: Array) -> Array:
     if grown is None:
         d_flat = gates.swapaxes(1, 2) @ flat
     else:
-        later = np.cumsum(flat[:, ::-1], axis=1)[:, ::-1]
+        later = flat.copy()
+        for s in range(later.shape[1] - 2, -1, -1):
+            later[:, s] += later[:, s + 1]
         d_flat = grown.first[..., None] * later[:, :1]
-        rows = np.broadcast_to(np.arange(len(flat))[:, None], grown.column.shape)
-        np.add.at(d_flat, (rows, grown.column), grown.weight[..., None] * later[:, 1:])
+        rows, segments = np.nonzero(grown.weight)
+        columns, weights = (x[rows, segments] for x in (grown.column, grown.weight))
+        d_flat[rows, columns] += weights[:, None] * later[rows, segments + 1]
     return d_flat.reshape(gates.shape[0], gates.shape[2], *d_mixtures.shape[2:])
 
 
