@@ -2,7 +2,7 @@
 
     python -m benchmarks.rnn --widths 256 512 --rows 8 16 32
 
-Needs torch, which no other measurement does. A layer is its input projection and its recurrence,
+Needs torch. A layer is its input projection and its recurrence,
 with the gradients of both weights and of the input; inputs are as wide as the layer, without
 biases. One thread, timed with the processor's clock: mcore, torch and NumPy's large sgemm take
 turns, the best of several rounds counts, and all numbers are compared before any is timed. FLOPs

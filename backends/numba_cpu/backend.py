@@ -40,8 +40,8 @@ VECTOR_RULES = frozenset({"lstm", "gru", "slstm"})
 class NumbaBackend(ReferenceBackend):
     """Fast kernels on all cores; what it does not accelerate runs in the reference.
 
-    Results do not depend on the number of threads: a row of a head is one task. Each method is
-    specified in `mcore.backend.Backend`.
+    Results do not depend on the number of threads: a task is a row of a head or, for vector rules,
+    a fixed block of such rows. Each method is specified in `mcore.backend.Backend`.
     """
 
     name = "numba"

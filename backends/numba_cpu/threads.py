@@ -2,8 +2,8 @@
 
 Kernels release the GIL, so plain Python threads run them side by side. Compared with Numba's own
 parallel loops, a kernel is compiled once instead of four times, and calls from several threads and
-forked processes are safe. A task is a row of a head, always computed by one thread, so results do
-not depend on the number of threads.
+forked processes are safe. A task, a row of a head or a fixed block of such rows, is always computed
+by one thread, so results do not depend on the number of threads.
 """
 
 import os
