@@ -84,11 +84,11 @@ def decayed_pairs(x: Any, y_t: Any, decay: Any, out: Any) -> None:
 
 
 @device
-def chunk_answers(chunk: Any, state: Any, fresh: bool, scratch: Any, y: Any) -> None:
-    """`y = (Q K^T . D) V + since . (Q S)`."""
+def chunk_answers(chunk: Any, state: Any, apart: bool, scratch: Any, y: Any) -> None:
+    """`y = (Q K^T . D) V + since . (Q S)`; unless S is read `apart`, without the second part."""
     decayed_pairs(chunk.q, chunk.k_t, chunk.decay.pairs, scratch.pairs)
     gemm(scratch.pairs, chunk.v, y, 1.0, 0, LOWER)
-    if not fresh:
+    if apart:
         gemm(chunk.q, state, y, chunk.decay.since, 1, FULL)
 
 
@@ -102,12 +102,14 @@ def chunk_write(chunk: Any, state: Any, scratch: Any) -> None:
 
 @device
 def chunk_backward(chunk: Any, start: Any, dy: Any, d_state: Any, scratch: Any, out: Any) -> Any:
-    """Gradients of a chunk from `start` = (S, fresh); `d_state` goes from S' to S.
+    """Gradients of a chunk from `start` = (S, fresh, apart); `d_state` goes from S' to S.
+
+    Unless S is read `apart`, y had no part `since . (Q S)`, and `used.since` is left to the caller.
 
     Returns since_end <S, dS'>. Leaves S^T, unless it is zero, in `scratch.state_t` and V^T in
     `scratch.v_t`.
     """
-    state, fresh = start
+    state, fresh, apart = start
     _inside_backward(chunk, dy, scratch, out)
     _write_backward(chunk, d_state, scratch, out)
     whole = dy[0, 0] * 0
@@ -118,7 +120,9 @@ def chunk_backward(chunk: Any, start: Any, dy: Any, d_state: Any, scratch: Any, 
             for j in range(state.shape[1]):
                 whole += state[i, j] * d_state[i, j]
         transpose(state, scratch.state_t)
-        _carry_backward(chunk, dy, d_state, scratch, out)
+        scale(d_state, chunk.decay.since[-1])
+        if apart:
+            _carry_backward(chunk, dy, d_state, scratch, out)
     return whole * chunk.decay.since[-1]
 
 
@@ -162,12 +166,11 @@ def _write_backward(chunk: Any, d_state: Any, scratch: Any, out: Any) -> None:
 
 @device
 def _carry_backward(chunk: Any, dy: Any, d_state: Any, scratch: Any, out: Any) -> None:
-    """`dQ += since . (dY S^T)`, `dS = since_end dS' + (since . Q)^T dY`; state_t holds S^T."""
+    """`dQ += since . (dY S^T)`, `dS += (since . Q)^T dY`; state_t holds S^T."""
     since, used = chunk.decay.since, out.used.since
     gemm(dy, scratch.state_t, scratch.rows, 1.0, 0, FULL)
     add_weighted(scratch.rows, since, chunk.q, used, out.q)
     scale_rows(chunk.q, since, scratch.scaled)
-    scale(d_state, since[-1])
     gemm(scratch.scaled.T, dy, d_state, 1.0, 1, FULL)
     for t in range(since.shape[0]):
         used[t] *= since[t]

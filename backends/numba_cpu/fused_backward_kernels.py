@@ -21,6 +21,7 @@ from mcore.backends.numba_cpu.fused_chunk_backward import (
 )
 from mcore.backends.numba_cpu.fused_pool import divisor, pool_keys, start_pool
 from mcore.backends.numba_cpu.fused_quotient import load_normalizers, store_normalizers
+from mcore.backends.numba_cpu.fused_start import APART, start_column
 from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.scan_backward_kernels import store_chunk
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
@@ -86,7 +87,7 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
     fresh = True
     if not x.given:
         fresh = segment_start(x.scan, ends.states, place, scan.states[0])
-    count = replay(x, place, fresh, work)
+    count, column = replay(x, place, fresh, work), start_column(x, place)
     end_gradients(x, place, count + last - first, work, given)
     for i in range((last - first - 1) // rows, -1, -1):
         begin = first + i * rows
@@ -94,9 +95,10 @@ def _segment_backward(x: Any, place: Any, work: Any, given: Any, out: Any) -> No
         ask_ahead(x, tokens, dy, out)
         reload(x, tokens, (i, begin + rows >= last), scan)
         load_rows(dy, tokens, scan.dy)
+        merged = column if i == 0 else APART
         regate(x, (s, tokens), ends, work)
-        read_backward(x, place, ends.states, work)
-        whole = online_backward(x, i, fresh and i == 0, work)
+        read_backward(x, place, ends.states, merged, work)
+        whole = online_backward(x, i, (fresh and i == 0, merged), work)
         gates_backward(x, place, (i, tokens[3], count + begin - first), work, out)
         store_chunk(scan.out, whole, out.scan, tokens)
         store_rows(work.du, out.u, tokens)

@@ -12,6 +12,7 @@ from typing import Any
 from mcore.backends.numba_cpu.blocks import (
     add,
     clear,
+    copy_vector,
     load_rows,
     load_scalars,
     row_dot,
@@ -27,6 +28,7 @@ from mcore.backends.numba_cpu.fused_gates import (
 )
 from mcore.backends.numba_cpu.fused_pool import pool_backward
 from mcore.backends.numba_cpu.fused_quotient import divide_gates, divide_gates_backward
+from mcore.backends.numba_cpu.fused_start import APART, merge_start, merge_start_backward
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.weigh import weigh
 
@@ -49,8 +51,11 @@ def regate(x: Any, place: Any, ends: Any, work: Any) -> None:
 
 
 @device
-def read_backward(x: Any, place: Any, states: Any, work: Any) -> None:
-    """Through the cached reads: dQ^T in `dq_t`, gradients of gates and checkpoints."""
+def read_backward(x: Any, place: Any, states: Any, merged: int, work: Any) -> None:
+    """Through the cached reads: dQ^T in `dq_t`, gradients of gates and checkpoints.
+
+    merged: the column that the chunk goes on from, or `APART`.
+    """
     b, h, s = place
     first, last, cached = x.first[b, s], x.last[b, s], x.stock.states.shape[1]
     arrays = (work.dy_t, work.gates.q_t, work.dq_t, work.weighted)
@@ -58,6 +63,9 @@ def read_backward(x: Any, place: Any, states: Any, work: Any) -> None:
     transpose(work.scan.dy, work.dy_t)
     clear(work.dq_t)
     clear(work.d_weights[first:last])
+    if merged != APART:
+        copy_vector(work.gates.weights[merged], work.means)
+        merge_start(work.gates.share, work.scan.chunk.decay.since, work.gates.weights[merged])
     divided = x.divisors.normalizers.size > 0
     gates = (work.gates.divided if divided else work.gates.weights, work.d_weights)
     for column in range(first, min(last, cached)):
@@ -66,6 +74,8 @@ def read_backward(x: Any, place: Any, states: Any, work: Any) -> None:
     for column in range(max(first, cached), last):
         state, d_state = states[b, column - cached, h], work.d_states[column]
         _checkpoint_backward((state, d_state), column, gates, arrays, work.scan.dy)
+    if merged != APART:
+        copy_vector(work.means, work.gates.weights[merged])
 
 
 @device
@@ -76,17 +86,23 @@ def _checkpoint_backward(memory: Any, column: int, gates: Any, arrays: Any, dy: 
 
 
 @device
-def online_backward(x: Any, i: int, fresh: bool, work: Any) -> Any:
+def online_backward(x: Any, i: int, beginning: Any, work: Any) -> Any:
     """Through the online reads of chunk i: gradients of its inputs in `scan.out`, g dg in `used`.
+
+    beginning = (the memory was zero, the column that it was read as, or `APART`).
 
     Returns the gradient of the decay of the whole chunk, times that decay.
     """
+    fresh, merged = beginning
     scan, share = work.scan, work.gates.share
     if x.given:
         return _given_backward(scan, share, work.used)
     scale_rows(scan.dy, share, work.d_reads)
-    start = (scan.states[i], fresh)
+    start = (scan.states[i], fresh, merged == APART)
     whole = chunk_backward(scan.chunk, start, work.d_reads, scan.d_state, scan.scratch, scan.out)
+    if merged != APART:
+        d_weights, since = work.d_weights[merged], scan.chunk.decay.since
+        merge_start_backward(share, since, d_weights, scan.out.used.since)
     for t in range(share.shape[0]):
         total = scan.out.used.since[t]
         for j in range(t + 1):

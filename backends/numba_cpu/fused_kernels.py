@@ -22,6 +22,7 @@ from mcore.backends.numba_cpu.delta import correct
 from mcore.backends.numba_cpu.fused_gates import chunk_logits, chunk_softmax
 from mcore.backends.numba_cpu.fused_pool import divisor, pool_logits, start_pool
 from mcore.backends.numba_cpu.fused_quotient import divide_gates, load_normalizers
+from mcore.backends.numba_cpu.fused_start import APART, merge_start, start_column
 from mcore.backends.numba_cpu.gemm import FULL, gemm, transpose
 from mcore.backends.numba_cpu.prefetch import prefetch_rows
 from mcore.backends.numba_cpu.scan_work import load_chunk, segment_start
@@ -46,11 +47,15 @@ def _segment(x: Any, place: Any, work: Any, out: Any) -> None:
     b, h, s = place
     first, last, rows = x.scan.bounds[b, s], x.scan.bounds[b, s + 1], work.u.shape[0]
     fresh, count = open_segment(x, place, work, out)
+    column = start_column(x, place)
     for begin in range(first, last, rows):
         tokens = (b, h, begin, min(rows, last - begin))
         prefetch_rows(out.y, tokens)
-        answer_chunk(x, tokens, fresh and begin == first, work)
+        merged = column != APART and begin == first
+        answer_chunk(x, tokens, (fresh and begin == first, not merged), work)
         _route(x, place, (tokens, count + begin - first), work, out)
+        if merged:
+            merge_start(work.share, work.scan.chunk.decay.since, work.weights[column])
         _read(x, place, work, out)
         store_rows(work.scan.y, out.y, tokens)
     settle_segment(x, place, count + last - first, work, out)
@@ -82,8 +87,12 @@ def settle_segment(x: Any, place: Any, count: int, work: Any, out: Any) -> None:
 
 
 @device
-def answer_chunk(x: Any, tokens: Any, fresh: bool, work: Any) -> None:
-    """The online memory's answers in `work.scan.y`; the memory goes to the end of the chunk."""
+def answer_chunk(x: Any, tokens: Any, start: Any, work: Any) -> None:
+    """The online memory's answers in `work.scan.y`; the memory goes to the end of the chunk.
+
+    start = (it is zero, it is read here rather than as a checkpoint).
+    """
+    fresh, apart = start
     chunk, scratch, y, errors, state = work.scan
     b, h, begin, n = tokens
     for source in (x.scan.q, x.scan.k, x.scan.v, x.u):
@@ -94,7 +103,7 @@ def answer_chunk(x: Any, tokens: Any, fresh: bool, work: Any) -> None:
         return
     if x.scan.beta.size:
         correct(chunk, state, fresh, scratch, errors)
-    chunk_answers(chunk, state, fresh, scratch, y)
+    chunk_answers(chunk, state, apart and not fresh, scratch, y)
     chunk_write(chunk, state, scratch)
 
 

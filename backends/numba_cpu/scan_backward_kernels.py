@@ -75,7 +75,7 @@ def _segment_backward(x: Any, segment: Any, given: Any, work: Any, gradients: An
         load_rows(d_reads, place, work.dy)
         if x.beta.size:
             copy(work.written[i], chunk.v)
-        start = (work.states[i], fresh and i == 0)
+        start = (work.states[i], fresh and i == 0, True)
         whole = chunk_backward(chunk, start, work.dy, work.d_state, scratch, out)
         if x.beta.size:
             correct_backward(chunk, start[1], work.errors[i], work.d_state, scratch, out)

@@ -37,6 +37,6 @@ def _scan_segment(x: Any, segment: Any, fresh: bool, work: Any, reads: Any) -> N
         load_chunk(x, place, chunk, scratch)
         if x.beta.size:
             correct(chunk, state, fresh and begin == first, scratch, errors)
-        chunk_answers(chunk, state, fresh and begin == first, scratch, y)
+        chunk_answers(chunk, state, not (fresh and begin == first), scratch, y)
         chunk_write(chunk, state, scratch)
         store_rows(y, reads, place)

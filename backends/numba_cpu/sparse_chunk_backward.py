@@ -14,6 +14,7 @@ from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.fused_backward_kernels import ask_ahead, reload
 from mcore.backends.numba_cpu.fused_chunk_backward import online_backward
 from mcore.backends.numba_cpu.fused_pool import pool_backward
+from mcore.backends.numba_cpu.fused_start import APART
 from mcore.backends.numba_cpu.scan_backward_kernels import store_chunk
 
 
@@ -30,7 +31,7 @@ def sparse_chunk_backward(x: Any, tokens: Any, chunk: Any, work: Any, given: Any
     load_rows(dy, tokens, scan.dy)
     load_rows(x.u, tokens, gates.u)
     load_scalars(ends.share, tokens, gates.share)
-    whole = online_backward(x, i, fresh, layer)
+    whole = online_backward(x, i, (fresh, APART), layer)
     clear(layer.du)
     here = tokens[2] - base
     _gates_backward(x, tokens, here, work, ends)

@@ -55,7 +55,7 @@ def _segment(x: Any, place: Any, base: int, work: Any, out: Any) -> None:
     for begin in range(first, last, rows):
         n = min(rows, last - begin)
         tokens, here = (b, h, begin, n), begin - base
-        answer_chunk(x, tokens, fresh and begin == first, layer)
+        answer_chunk(x, tokens, (fresh and begin == first, True), layer)
         _choose(x, s, (tokens, count + begin - first), work)
         _store_choice(tokens, here, work, out)
         scale_rows(layer.scan.y[:n], layer.share, choice.answers[here : here + n])
