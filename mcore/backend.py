@@ -105,6 +105,40 @@ class Fused(Protocol):
         """Its gradients; those of the segments' ends are None if nobody goes on from them."""
 
 
+class AnswerGates(NamedTuple):
+    """What makes gates of answers: `sigmoid(o @ online + o_i @ cached + bias)`; or gradients.
+
+    Attributes:
+        online, cached: (H, V, V).
+        bias: (H, V).
+    """
+
+    online: Array
+    cached: Array
+    bias: Array
+
+
+class SigmoidGradient(NamedTuple):
+    """Gradients with respect to q, online answers, checkpoints (B, C, H, P) and gates."""
+
+    q: Array
+    reads: Array
+    checkpoints: Array
+    gates: AnswerGates
+
+
+class SigmoidRead(Protocol):
+    """`y = o + sum_i g_i * o_i` with gates from the answers, over all visible columns at once."""
+
+    def forward(
+        self, q: Array, reads: Array, checkpoints: Array, gates: AnswerGates, segments: Segments
+    ) -> tuple[Array, Saved]:
+        """y (B, T, H, V); reads (B, T, H, V) are o, the online memory's answers."""
+
+    def backward(self, saved: Saved, dy: Array) -> SigmoidGradient:
+        """Its gradients."""
+
+
 class Decoding(NamedTuple):
     """What a decoder is made for.
 
@@ -211,6 +245,9 @@ class Backend(Protocol):
 
     def fused(self, rule: Recurrence, router: Router) -> Fused | None:
         """A routed layer of `rule` in one pass, or None: the operations above are composed then."""
+
+    def sigmoid_read(self, rule: Recurrence) -> SigmoidRead | None:
+        """The `sigmoid` readout of `rule`, or None: it is composed of reads then."""
 
     def soup(
         self,

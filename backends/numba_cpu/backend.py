@@ -6,7 +6,7 @@ from typing import Any
 import numba
 
 from mcore.arrays import Array
-from mcore.backend import Decoder, Decoding, Fused, Routes, Scan
+from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
 from mcore.backends.numba_cpu import attention as _attention
 from mcore.backends.numba_cpu import decode as _decode
 from mcore.backends.numba_cpu import deep_soup as _deep_soup
@@ -18,6 +18,7 @@ from mcore.backends.numba_cpu import mlstm_read as _mlstm_read
 from mcore.backends.numba_cpu import read as _read
 from mcore.backends.numba_cpu import route as _route
 from mcore.backends.numba_cpu import scan as _scan
+from mcore.backends.numba_cpu import sigmoid_read as _sigmoid_read
 from mcore.backends.numba_cpu import soup as _soup
 from mcore.backends.numba_cpu import vector_read as _vector_read
 from mcore.backends.numba_cpu import vector_scan as _vector_scan
@@ -154,6 +155,13 @@ class NumbaBackend(ReferenceBackend):
             return None
         scan = partial(self.scan, rule)
         return _reads.FusedReads(scan, self.scan_backward, anatomy, router, self.threads)
+
+    def sigmoid_read(self, rule: Recurrence) -> SigmoidRead | None:
+        """Chunk by chunk against each checkpoint, for reads that are linear and not divided."""
+        anatomy = _anatomy.PLAIN if rule.kind in RULES else _anatomy.ANATOMIES.get(rule.kind)
+        if anatomy is None or anatomy.divided or getattr(rule, "normalize", False):
+            return None
+        return _sigmoid_read.SigmoidLayer(anatomy, self.threads)
 
     def soup(
         self,

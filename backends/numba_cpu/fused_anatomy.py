@@ -78,12 +78,15 @@ def _swla_join(flat: Array, body: Body) -> Array:
     return flattened(swla.joined(body.matrix, zero, zero))
 
 
+PLAIN = Anatomy(_plain, _plain_join)
+"""Of memories that are one matrix, which is read as it is."""
+
 NORMALIZED = Anatomy(_normalized, _normalized_join, divided=True)
 """Of a linear memory whose reads are divided: the normaliser is its last column."""
 
 ANATOMIES = {
-    "gla": Anatomy(_plain, _plain_join),
-    "rwkv7": Anatomy(_plain, _plain_join),
+    "gla": PLAIN,
+    "rwkv7": PLAIN,
     "swla": Anatomy(_swla, _swla_join),
     "mlstm": Anatomy(_mlstm, _mlstm_join, divided=True),
 }

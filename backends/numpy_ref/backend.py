@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backend import Decoder, Decoding, Fused, Routes, Scan
+from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
 from mcore.backends.numpy_ref import attention as _attention
 from mcore.backends.numpy_ref import read as _read
 from mcore.backends.numpy_ref import route as _route
@@ -76,6 +76,10 @@ class ReferenceBackend:
 
     def fused(self, rule: Recurrence, router: Router) -> Fused | None:
         """Nothing: the definition is composed of its operations."""
+        return None
+
+    def sigmoid_read(self, rule: Recurrence) -> SigmoidRead | None:
+        """Nothing, as for `fused`."""
         return None
 
     def soup(

@@ -62,7 +62,7 @@ def answer_backward(scene: Scene, saved: Any, dy: Array, d_contexts: Array) -> S
     if form == "routed":
         return routed_backward(scene, kept, dy, d_contexts)
     if form == "sigmoid":
-        return sigmoid_backward(scene, dy)
+        return sigmoid_backward(scene, kept, dy)
     if form == "mixed":
         return mixed_backward(scene, kept, dy)
     return gated_backward(scene, kept, dy)[0]

@@ -2,8 +2,8 @@
 
     y = o + sum_i g_i * o_i,   g_i = sigmoid(o @ gate_online + o_i @ gate_cached + gate_bias)
 
-One checkpoint at a time, and once more in the backward: the answers of all of them to all tokens
-are never there together.
+Where the backend does not do it in one go: one checkpoint at a time, and once more in the backward.
+The answers of all of them to all tokens are never there together.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcore.arrays import Array, namespace
+from mcore.backend import AnswerGates
 from mcore.reading.scene import Scene, SceneGradient
 
 
@@ -34,15 +35,29 @@ class _Answer(NamedTuple):
 
 
 def sigmoid(scene: Scene) -> tuple[Array, Any]:
-    """The output; the backward needs no more than the scene."""
+    """The output, and what the backend's backward needs; ours needs no more than the scene."""
+    kernels, x = scene.backend.sigmoid_read(scene.rule), scene.inputs
+    if kernels is not None:
+        gates = AnswerGates(x["gate_online"], x["gate_cached"], x["gate_bias"])
+        return kernels.forward(x["q"], scene.reads, scene.checkpoints, gates, scene.segments)
     y = scene.reads.copy()
     for part in _answers(scene):
         y[:, part.since :] += part.gate * part.answer
     return y, None
 
 
-def sigmoid_backward(scene: Scene, dy: Array) -> SceneGradient:
-    """Gradient of `sigmoid`: with a_i the sum in g_i, `da_i = dy o_i g_i (1 - g_i)`."""
+def sigmoid_backward(scene: Scene, saved: Any, dy: Array) -> SceneGradient:
+    """Gradient of `sigmoid`."""
+    kernels = scene.backend.sigmoid_read(scene.rule)
+    if kernels is None:
+        return _composed_backward(scene, dy)
+    dq, d_reads, d_checkpoints, gates = kernels.backward(saved, dy)
+    d_inputs = {"q": dq, **{f"gate_{name}": x for name, x in gates._asdict().items()}}
+    return SceneGradient(d_inputs, None, d_reads, d_checkpoints, None)
+
+
+def _composed_backward(scene: Scene, dy: Array) -> SceneGradient:
+    """With a_i the sum in g_i, `da_i = dy o_i g_i (1 - g_i)`."""
     online, cached = scene.inputs["gate_online"], scene.inputs["gate_cached"]
     d_base, d_cached = np.zeros_like(dy), np.zeros_like(cached)
     d_checkpoints, dq = np.zeros_like(scene.checkpoints), np.zeros_like(scene.inputs["q"])
