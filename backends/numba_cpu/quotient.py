@@ -56,11 +56,8 @@ def weights_backward(
     saved: QuotientSaved, d_weights: Array, dq: Array, threads: int
 ) -> tuple[Array, Array | None, Array]:
     """Gradients of the normalisers, the gates and the floors; adds to `dq`."""
-    from mcore.backends.numba_cpu.quotient_kernels import (
-        QuotientGradients,
-        quotient_backward_kernel,
-        quotient_work,
-    )
+    from mcore.backends.numba_cpu.quotient_backward_kernels import quotient_backward_kernel
+    from mcore.backends.numba_cpu.quotient_kernels import QuotientGradients, quotient_work
 
     x = saved.x
     out = QuotientGradients(

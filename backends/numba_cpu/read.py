@@ -47,46 +47,18 @@ def linear_read(
     return read(UNDIVIDED, q, checkpoints, gates, segments, threads)
 
 
-def divided_read(
-    q: Array,
-    memories: tuple[Array, Array],
-    gates: Array | None,
-    segments: Segments,
-    threads: int,
-) -> tuple[Array, ReadSaved]:
-    """Answers divided by `max(|last column|, floor) + eps`.
-
-    memories: states (B, C, H, K W) and floors (B, C, H).
-    """
-    from mcore.backends.numba_cpu.read_kernels import forward_work, read_kernel
-
-    undivided = _read_inputs(q, memories[0], gates, segments)
-    x = undivided._replace(normalized=True, floors=plain(memories[1], undivided.q))
-    y = np.empty((*x.q.shape[:3], x.states.shape[-1] - 1), x.q.dtype)
-    run(read_kernel, Tasks(x.q.shape[0] * x.q.shape[2], threads), x, forward_work, y)
-    return y, ReadSaved(x, gates is not None)
-
-
 def read_backward(saved: ReadSaved, dy: Array, threads: int) -> tuple[Array, Array, Array | None]:
     """See `mcore.backend.Backend.read_backward`."""
-    return divided_read_backward(saved, dy, threads)[:3]
-
-
-def divided_read_backward(
-    saved: ReadSaved, dy: Array, threads: int
-) -> tuple[Array, Array, Array | None, Array]:
-    """Gradients with respect to q, the states, the gates and the floors."""
     from mcore.backends.numba_cpu.read_backward_kernels import read_backward_kernel
     from mcore.backends.numba_cpu.read_kernels import backward_work
 
     x = saved.x
-    empty = np.empty_like(x.q), np.zeros_like(x.states), np.zeros_like(x.gates)
-    out = (*empty, np.zeros_like(x.floors))
+    out = np.empty_like(x.q), np.zeros_like(x.states), np.zeros_like(x.gates)
     tasks = Tasks(x.q.shape[0] * x.q.shape[2], threads)
     run(read_backward_kernel, tasks, x, backward_work, plain(dy, x.q), out)
-    dq, d_states, d_gates, d_floors = out
+    dq, d_states, d_gates = out
     flat = d_states.reshape(*d_states.shape[:3], -1)
-    return dq, flat, d_gates if saved.gated else None, d_floors
+    return dq, flat, d_gates if saved.gated else None
 
 
 def _read_inputs(q: Array, checkpoints: Array, gates: Array | None, segments: Segments) -> Any:
@@ -98,5 +70,4 @@ def _read_inputs(q: Array, checkpoints: Array, gates: Array | None, segments: Se
     states = plain(checkpoints, q).reshape(rows, checkpoints.shape[1], heads, keys, -1)
     weights = np.empty((0, 0, 0, 0), q.dtype) if gates is None else plain(gates, q)
     bounds, first, last = plain(segments.bounds), plain(segments.first), plain(segments.last)
-    no_floors = np.empty((0, 0, 0), q.dtype)
-    return ReadInputs(q, states, weights, bounds, first, last, False, no_floors)
+    return ReadInputs(q, states, weights, bounds, first, last, False)

@@ -24,7 +24,6 @@ class ReadInputs(NamedTuple):
         gates: (B, T, H, C), or no elements: all 1.
         bounds, first, last: of `Segments`.
         normalized: whether answers are divided by the last column.
-        floors: (B, C, H) least absolute value of that column, or no elements: it is taken as it is.
     """
 
     q: Any
@@ -34,7 +33,6 @@ class ReadInputs(NamedTuple):
     first: Any
     last: Any
     normalized: Any
-    floors: Any
 
 
 class ReadWork(NamedTuple):
@@ -102,14 +100,6 @@ def read_kernel(span: Any, x: Any, work: Any, y: Any) -> None:
 
 
 @device
-def denominator(x: Any, memory: Any, last: Any) -> Any:
-    """What an answer of the checkpoint at `memory` = (b, column, h) is divided by."""
-    if x.floors.size:
-        last = max(abs(last), x.floors[memory])
-    return last + x.q.dtype.type(EPS)
-
-
-@device
 def _read_checkpoint(x: Any, memory: Any, count: int, work: Any) -> None:
     """Add the weighted answers of the checkpoint at `memory` = (b, column, h) to `work.y`."""
     chosen, state = work.chosen, x.states[memory]
@@ -123,6 +113,6 @@ def _read_checkpoint(x: Any, memory: Any, count: int, work: Any) -> None:
         t = chosen[r]
         weight = work.weights[t]
         if x.normalized and weight != 0:
-            weight /= denominator(x, memory, work.answers[r, -1])
+            weight /= work.answers[r, -1] + x.q.dtype.type(EPS)
         for j in range(work.y.shape[1]):
             work.y[t, j] += weight * work.answers[r, j]
