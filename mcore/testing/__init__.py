@@ -1,11 +1,39 @@
 """Checks that mcore runs on itself, shipped so that third parties can run them on their own code.
 
-    gradcheck     is a hand-written backward the derivative of its forward?
-    strategies    Hypothesis strategies: what memory to build, how big, cut where
-    samples       random inputs of realistic size for it
-    properties    theorems that every memory obeys
-    streaming     the same for a memory that is fed in pieces
-    agreement     how two answers are compared
-
-Import from the modules: Hypothesis is needed by `strategies` only.
+verify        every theorem about a kernel or a backend: `verify_kernel`, `verify_backend`
+theorems      the theorems by name
+gradcheck     is a hand-written backward the derivative of its forward?
+strategies    Hypothesis strategies: what memory to build, how big, cut where
+samples       random inputs of realistic size for it
+properties    theorems that every memory obeys
+streaming     the same for a memory that is fed in pieces
+agreement     how two answers are compared
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcore.testing.theorems.exchange import Exchange
+    from mcore.testing.theorems.kernel import Kernel
+    from mcore.testing.theorems.outcome import Report
+    from mcore.testing.theorems.search import Effort
+    from mcore.testing.verify import verify_kernel
+
+__all__ = ["Effort", "Exchange", "Kernel", "Report", "verify_kernel"]
+
+_LAZY = {
+    "Effort": "mcore.testing.theorems.search",
+    "Exchange": "mcore.testing.theorems.exchange",
+    "Kernel": "mcore.testing.theorems.kernel",
+    "Report": "mcore.testing.theorems.outcome",
+    "verify_kernel": "mcore.testing.verify",
+}
+"""Loaded on first use: `mcore.testing.gradcheck` needs no Hypothesis."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mcore.testing' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,42 @@
+"""What a token may see: nothing that comes later."""
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.testing.samples import sample_normal
+from mcore.testing.theorems.case import Case, regular
+from mcore.testing.theorems.subject import Subject, tolerances
+from mcore.testing.theorems.theorem import Theorem
+from mcore.testing.theorems.violation import meet
+
+
+def causality(subject: Subject, case: Case) -> float:
+    """Whatever follows a token, its answer stays; tried at a token that the seed chooses."""
+    T = case.sizes.T
+    token = 1 + case.seed % (T - 1) if T > 1 else T
+    before, after = subject.forward(case), subject.forward(case.given(_changed(case, token)))
+    return meet(
+        after[:, :token],
+        before[:, :token],
+        tolerances(subject).y,
+        f"y before token {token}, when the tokens from there on are others",
+    )
+
+
+def _changed(case: Case, token: int) -> dict[str, Array]:
+    """Other tokens from `token` on; negative, as decays must be."""
+    changed = {}
+    for name in filter(case.has_tokens, case.inputs):
+        array = case.inputs[name].copy()
+        drawn = sample_normal(array[:, token:].shape, case.seed + 2)
+        array[:, token:] = -np.abs(drawn)
+        changed[name] = array
+    return changed
+
+
+CAUSALITY = Theorem(
+    "causality",
+    "no answer changes when later tokens do",
+    regular,
+    causality,
+)

@@ -1,0 +1,147 @@
+"""Someone else's kernel, asked through a narrow contract and held to it.
+
+    forward(inputs, lengths) -> y
+    backward(inputs, lengths, dy) -> dict of gradients
+
+`inputs` is a dict of the arrays that `mcore.memory(...).inputs` declares, `lengths` a list of the
+segments' lengths (whole numbers, the same for all rows). What goes wrong in a kernel (an exception,
+another shape, NaN, no end) is a `Fault`: a finding about the kernel, never an error of the tool.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.axes import make_readout, make_recurrence
+from mcore.compose import STARTS
+from mcore.errors import McoreError, SpecError
+from mcore.testing.choices import Axis
+from mcore.testing.theorems.case import Axes, Case
+from mcore.testing.theorems.exchange import Exchange
+from mcore.testing.theorems.limit import TooLong, limited
+from mcore.testing.theorems.violation import Fault
+
+Forward = Callable[[dict[str, Any], list[int]], Any]
+Backward = Callable[[dict[str, Any], list[int], Any], Any]
+
+Y = "B T H V"
+
+
+class Kernel:
+    """A foreign kernel and what it claims to compute.
+
+    Args:
+        forward, backward: of the contract above; without a backward, only y is checked.
+        recurrence, readout: a kind, or a dict with `kind` and options.
+        start: `independent` or `checkpoint`.
+        exchange: layout, library and dtype of its arrays.
+
+    Attributes:
+        name: what reports call it.
+        limit: seconds that a call may take.
+
+    Raises:
+        SpecError: an unknown kind, option or start.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        backward: Backward | None = None,
+        *,
+        recurrence: Axis = "linear",
+        readout: Axis = "grm",
+        start: str = "independent",
+        exchange: Exchange | None = None,
+    ) -> None:
+        make_recurrence(recurrence), make_readout(readout)
+        if start not in STARTS:
+            raise SpecError(f"start: {start!r} is unknown; {' or '.join(STARTS)} would do")
+        self.name = f"{forward.__module__}:{getattr(forward, '__qualname__', forward)}"
+        self.exchange = exchange or Exchange()
+        self.dtype = self.exchange.dtype
+        self.limit = 30.0
+        self._forward, self._backward = forward, backward
+        self._axes = (Axes(recurrence, readout, start),)
+
+    @property
+    def axes(self) -> tuple[Axes, ...]:
+        """The one composition that it computes."""
+        return self._axes
+
+    @property
+    def lacks(self) -> dict[str, str]:
+        """What the contract, or this kernel, has not."""
+        lacks = {
+            "stream": "a kernel has no streaming form",
+            "documents": "a kernel takes no documents",
+        }
+        return lacks if self._backward else lacks | {"backward": "no backward was given"}
+
+    def forward(self, case: Case) -> Array:
+        """y (B, T, H, V) of fresh copies of the inputs."""
+        return self.answer(self.give(case), case)
+
+    def backward(self, case: Case) -> dict[str, Array]:
+        """A gradient for every input, from fresh copies."""
+        return self.gradients(self.give(case), self.exchange.give(case.dy, Y), case)
+
+    def give(self, case: Case) -> dict[str, Any]:
+        """The arrays of a case as the kernel wants them."""
+        return {
+            name: self.exchange.give(array, case.declared[name])
+            for name, array in case.inputs.items()
+        }
+
+    def answer(self, inputs: dict[str, Any], case: Case) -> Array:
+        """y for inputs that are handed over as they are."""
+        y = self.raw_forward(inputs, case)
+        return self._checked(y, Y, (*case.sizes[:3], case.sizes.V), "y")
+
+    def raw_forward(self, inputs: dict[str, Any], case: Case) -> Any:
+        """What forward returned, unseen."""
+        return self._call("forward", self._forward, inputs, list(case.lengths))
+
+    def gradients(self, inputs: dict[str, Any], dy: Any, case: Case) -> dict[str, Array]:
+        """Gradients for inputs that are handed over as they are."""
+        assert self._backward is not None
+        found = self._call("backward", self._backward, inputs, list(case.lengths), dy)
+        if not isinstance(found, Mapping):
+            raise Fault(f"backward returned a {type(found).__name__}; a dict of gradients would do")
+        for name in case.inputs:
+            if name not in found:
+                raise Fault(f"backward returned no gradient of {name}, only of {', '.join(found)}")
+        return {
+            name: self._checked(found[name], axes, case.inputs[name].shape, f"gradient of {name}")
+            for name, axes in case.declared.items()
+        }
+
+    def _call(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            with limited(self.limit):
+                return function(*arguments)
+        except TooLong:
+            self.limit = min(self.limit, 2.0)
+            raise Fault(f"{what} did not end within {self.limit:g} s") from None
+        except McoreError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise Fault(f"{what} raised {type(error).__name__}: {error}") from error
+
+    def _checked(self, value: Any, axes: str, shape: tuple[int, ...], what: str) -> Array:
+        if value is None:
+            raise Fault(f"{what}: None was returned; an array would do")
+        array = self.exchange.take(value, axes)
+        if array.shape != shape:
+            raise Fault(f"{what}: shape {array.shape}, expected ({axes}) = {shape}")
+        if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+            raise Fault(f"{what}: holds {array.dtype}; {self.dtype} would do")
+        bad = ~np.isfinite(array)
+        if bad.any():
+            first = ", ".join(str(int(i[0])) for i in np.nonzero(bad))
+            raise Fault(
+                f"{what}: {int(bad.sum())} of {bad.size} not finite, the first at [{first}]"
+            )
+        return array
