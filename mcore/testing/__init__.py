@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from mcore.testing.theorems.kernel import Kernel
     from mcore.testing.theorems.outcome import Report
     from mcore.testing.theorems.search import Effort
-    from mcore.testing.verify import verify_kernel
+    from mcore.testing.verify import verify_backend, verify_kernel
 
-__all__ = ["Effort", "Exchange", "Kernel", "Report", "verify_kernel"]
+__all__ = ["Effort", "Exchange", "Kernel", "Report", "verify_backend", "verify_kernel"]
 
 _LAZY = {
     "Effort": "mcore.testing.theorems.search",
     "Exchange": "mcore.testing.theorems.exchange",
     "Kernel": "mcore.testing.theorems.kernel",
     "Report": "mcore.testing.theorems.outcome",
+    "verify_backend": "mcore.testing.verify",
     "verify_kernel": "mcore.testing.verify",
 }
 """Loaded on first use: `mcore.testing.gradcheck` needs no Hypothesis."""

@@ -1,15 +1,18 @@
 """`mcore verify` as functions: all theorems about a kernel, or about a backend."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
+from mcore.backend import get_backend
 from mcore.errors import InputError
-from mcore.testing.choices import Axis
+from mcore.testing.choices import EVERY_READOUT, RECURRENCES, STARTS, VARIANTS, Axis, takes
 from mcore.testing.theorems import THEOREMS, Theorem
+from mcore.testing.theorems.case import Axes
 from mcore.testing.theorems.exchange import Exchange
 from mcore.testing.theorems.kernel import Backward, Forward, Kernel
 from mcore.testing.theorems.outcome import Outcome, Report
 from mcore.testing.theorems.search import Effort, search
-from mcore.testing.theorems.subject import Subject
+from mcore.testing.theorems.subject import Memories, Subject
 
 Watch = Callable[[Theorem], None]
 
@@ -42,6 +45,25 @@ def verify_kernel(
         recurrence=recurrence, readout=readout, start=start, exchange=exchange,
     )  # fmt: skip
     return verify(kernel, effort or Effort())
+
+
+def verify_backend(name: str, *, dtype: str = "float64", effort: Effort | None = None) -> Report:
+    """Check every theorem on the memories of a backend, over all compositions there are.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    get_backend(name)
+    return verify(Memories(name, dtype, every_axes()), effort or Effort())
+
+
+def every_axes() -> tuple[Axes, ...]:
+    """All rules, readouts and starts that go together."""
+    return tuple(
+        Axes(recurrence, readout, start)
+        for recurrence, readout, start in product(RECURRENCES, (*EVERY_READOUT, *VARIANTS), STARTS)
+        if takes(recurrence, readout)
+    )
 
 
 def verify(

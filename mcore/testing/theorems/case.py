@@ -31,6 +31,7 @@ class Case:
         sizes: B, T, H, K, V; T is the sum of the lengths.
         seed: of the arrays.
         arrays: instead of those of the seed; all that the composition declares.
+        d_y: instead of the gradient of y that the seed gives.
     """
 
     axes: Axes
@@ -38,6 +39,7 @@ class Case:
     sizes: Sizes
     seed: int = 0
     arrays: Mapping[str, Array] | None = None
+    d_y: Array | None = None
 
     @property
     def composition(self) -> Composition:
@@ -63,6 +65,8 @@ class Case:
     @cached_property
     def dy(self) -> Array:
         """A gradient of y (B, T, H, V)."""
+        if self.d_y is not None:
+            return self.d_y
         B, T, H, _, V = self.sizes
         return sample_normal((B, T, H, V), self.seed + 1)
 

@@ -5,7 +5,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.testing.samples import sample_normal
 from mcore.testing.theorems.case import Case, regular
-from mcore.testing.theorems.subject import Subject, tolerances
+from mcore.testing.theorems.subject import Subject, forward, tolerances
 from mcore.testing.theorems.theorem import Theorem
 from mcore.testing.theorems.violation import meet
 
@@ -14,7 +14,7 @@ def causality(subject: Subject, case: Case) -> float:
     """Whatever follows a token, its answer stays; tried at a token that the seed chooses."""
     T = case.sizes.T
     token = 1 + case.seed % (T - 1) if T > 1 else T
-    before, after = subject.forward(case), subject.forward(case.given(_changed(case, token)))
+    before, after = forward(subject, case), forward(subject, case.given(_changed(case, token)))
     return meet(
         after[:, :token],
         before[:, :token],

@@ -9,6 +9,8 @@ another shape, NaN, no end) is a `Fault`: a finding about the kernel, never an e
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,15 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.axes import make_readout, make_recurrence
 from mcore.compose import STARTS
-from mcore.errors import McoreError, SpecError
+from mcore.errors import SpecError
+from mcore.testing.agreement import Memory
 from mcore.testing.choices import Axis
+from mcore.testing.strategies import Composition
 from mcore.testing.theorems.case import Axes, Case
 from mcore.testing.theorems.exchange import Exchange
-from mcore.testing.theorems.limit import TooLong, limited
-from mcore.testing.theorems.violation import Fault
+from mcore.testing.theorems.limit import guarded
+from mcore.testing.theorems.subject import Given
+from mcore.testing.theorems.violation import Endless, Fault
 
 Forward = Callable[[dict[str, Any], list[int]], Any]
 Backward = Callable[[dict[str, Any], list[int], Any], Any]
@@ -40,7 +45,7 @@ class Kernel:
 
     Attributes:
         name: what reports call it.
-        limit: seconds that a call may take.
+        limit: seconds that a call may take; 2 once one has not come back.
 
     Raises:
         SpecError: an unknown kind, option or start.
@@ -80,39 +85,45 @@ class Kernel:
         }
         return lacks if self._backward else lacks | {"backward": "no backward was given"}
 
-    def forward(self, case: Case) -> Array:
-        """y (B, T, H, V) of fresh copies of the inputs."""
-        return self.answer(self.give(case), case)
+    def typed(self, dtype: str) -> "Kernel":
+        """The same kernel, given arrays of another dtype."""
+        other = copy(self)
+        other.exchange, other.dtype = replace(self.exchange, dtype=dtype), dtype
+        return other
 
-    def backward(self, case: Case) -> dict[str, Array]:
-        """A gradient for every input, from fresh copies."""
-        return self.gradients(self.give(case), self.exchange.give(case.dy, Y), case)
+    def make(self, composition: Composition) -> Memory:
+        """A kernel is no memory."""
+        raise NotImplementedError
 
-    def give(self, case: Case) -> dict[str, Any]:
+    def give(self, case: Case) -> Given:
         """The arrays of a case as the kernel wants them."""
-        return {
+        inputs = {
             name: self.exchange.give(array, case.declared[name])
             for name, array in case.inputs.items()
         }
+        return Given(inputs, list(case.lengths), self.exchange.give(case.dy, Y))
 
-    def answer(self, inputs: dict[str, Any], case: Case) -> Array:
+    def held(self, given: Given, case: Case) -> dict[str, Array]:
+        """What the arrays hold now."""
+        declared = case.declared | {"dy": Y}
+        arrays = given.inputs | {"dy": given.dy}
+        return {name: self.exchange.take(arrays[name], axes) for name, axes in declared.items()}
+
+    def answer(self, given: Given, case: Case) -> Array:
         """y for inputs that are handed over as they are."""
-        y = self.raw_forward(inputs, case)
+        y = self._call("forward", self._forward, given.inputs, given.lengths)
         return self._checked(y, Y, (*case.sizes[:3], case.sizes.V), "y")
 
-    def raw_forward(self, inputs: dict[str, Any], case: Case) -> Any:
-        """What forward returned, unseen."""
-        return self._call("forward", self._forward, inputs, list(case.lengths))
-
-    def gradients(self, inputs: dict[str, Any], dy: Any, case: Case) -> dict[str, Array]:
+    def gradients(self, given: Given, case: Case) -> dict[str, Array]:
         """Gradients for inputs that are handed over as they are."""
         assert self._backward is not None
-        found = self._call("backward", self._backward, inputs, list(case.lengths), dy)
+        found = self._call("backward", self._backward, *given)
         if not isinstance(found, Mapping):
             raise Fault(f"backward returned a {type(found).__name__}; a dict of gradients would do")
         for name in case.inputs:
             if name not in found:
-                raise Fault(f"backward returned no gradient of {name}, only of {', '.join(found)}")
+                names = ", ".join(map(str, found)) or "none"
+                raise Fault(f"backward returned no gradient of {name}; it returned: {names}")
         return {
             name: self._checked(found[name], axes, case.inputs[name].shape, f"gradient of {name}")
             for name, axes in case.declared.items()
@@ -120,15 +131,10 @@ class Kernel:
 
     def _call(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            with limited(self.limit):
-                return function(*arguments)
-        except TooLong:
+            return guarded(what, self.limit, lambda: function(*arguments))
+        except Endless:
             self.limit = min(self.limit, 2.0)
-            raise Fault(f"{what} did not end within {self.limit:g} s") from None
-        except McoreError:
             raise
-        except (Exception, SystemExit) as error:
-            raise Fault(f"{what} raised {type(error).__name__}: {error}") from error
 
     def _checked(self, value: Any, axes: str, shape: tuple[int, ...], what: str) -> Array:
         if value is None:

@@ -1,10 +1,13 @@
-"""A limit on the seconds that a call may take, where the system can interrupt it."""
+"""Calls of code that may do anything: raise, or not come back."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+from mcore.testing.theorems.violation import Endless, Fault
 
 
 class TooLong(BaseException):
@@ -34,3 +37,14 @@ def limited(seconds: float) -> Iterator[None]:
 
 def _ring(number: int, frame: FrameType | None) -> None:
     raise TooLong
+
+
+def guarded(what: str, seconds: float, function: Callable[[], Any]) -> Any:
+    """What a call returns; a Fault if it raises anything, or does not end in time."""
+    try:
+        with limited(seconds):
+            return function()
+    except TooLong:
+        raise Endless(f"{what} did not end within {seconds:g} s") from None
+    except (Exception, SystemExit) as error:
+        raise Fault(f"{what} raised {type(error).__name__}: {error}") from error

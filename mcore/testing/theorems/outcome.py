@@ -6,7 +6,7 @@ from typing import Any
 
 from mcore.testing.theorems.case import Case
 from mcore.testing.theorems.theorem import Theorem
-from mcore.testing.theorems.violation import Violation
+from mcore.testing.theorems.violation import Fault, Mistyped, Violation
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,18 @@ class Report:
 
     @property
     def broken(self) -> list[Outcome]:
-        """What is broken, the most telling first."""
-        return [outcome for outcome in self.outcomes if outcome.violation is not None]
+        """What is broken, the most telling first.
+
+        Where every ordinary call fails, `agreement` says so best: what else stumbles over that
+        comes after it. So does a wrong dtype, which explains no wrong number.
+        """
+        broken = [outcome for outcome in self.outcomes if outcome.violation is not None]
+        everywhere = any(
+            outcome.theorem.name == "agreement" and isinstance(outcome.violation, Fault)
+            for outcome in broken
+        )
+        weak = (Mistyped, Fault) if everywhere else Mistyped
+        return sorted(broken, key=lambda outcome: _is_weak(outcome, weak))
 
     @property
     def diagnosis(self) -> Outcome | None:
@@ -77,6 +87,10 @@ class Report:
             "diagnosis": diagnosis.theorem.name if diagnosis else None,
             "theorems": [_plain(outcome) for outcome in self.outcomes],
         }
+
+
+def _is_weak(outcome: Outcome, weak: type | tuple[type, ...]) -> bool:
+    return outcome.theorem.name != "agreement" and isinstance(outcome.violation, weak)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

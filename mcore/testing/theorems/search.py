@@ -12,7 +12,7 @@ from mcore.testing.theorems.case import Case, cases
 from mcore.testing.theorems.outcome import Outcome
 from mcore.testing.theorems.subject import Subject
 from mcore.testing.theorems.theorem import Theorem
-from mcore.testing.theorems.violation import Violation
+from mcore.testing.theorems.violation import Endless, Untold, Violation
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class _Trial:
         self.theorem, self.subject = theorem, subject
         self.until = time.monotonic() + effort.seconds
         self.tried, self.worst = 0, 0.0
+        self.untold: list[str] = []
         self.broken: list[tuple[Case, Violation]] = []
 
     def __call__(self, case: Case) -> None:
@@ -47,8 +48,13 @@ class _Trial:
             self.tried += 1
         try:
             error = self.theorem.check(self.subject, case)
+        except Untold as reason:
+            self.untold.append(str(reason))
+            return
         except Violation as violation:
             self.broken.append((case, violation))
+            if isinstance(violation, Endless):
+                self.until = 0.0
             raise
         self.worst = max(self.worst, error)
 
@@ -72,6 +78,8 @@ def search(theorem: Theorem, subject: Subject, effort: Effort) -> Outcome:
     _run(trial, cases(st.sampled_from(choice), theorem.lengths), effort)
     found = trial.smallest()
     seconds = time.monotonic() - begin
+    if found is None and len(trial.untold) >= trial.tried:
+        return Outcome(theorem, not_applicable=trial.untold[0])
     if found is None:
         return Outcome(theorem, trial.tried, trial.worst, seconds)
     case, violation = found

@@ -6,9 +6,10 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.compose import memory
-from mcore.testing.agreement import Make
+from mcore.testing.agreement import Memory
 from mcore.testing.strategies import Composition
 from mcore.testing.theorems.case import Axes, Case
+from mcore.testing.theorems.limit import guarded
 
 
 class Tolerances(NamedTuple):
@@ -24,6 +25,18 @@ TOLERANCES = {
     "float32": Tolerances(2e-4, 5e-4, 3e-2),
 }
 """As the library's own tests allow: sums in another order, amplified by a rule or a ratio."""
+
+
+LIMIT = 120.0
+"""Seconds for a call of a backend, which may have to compile."""
+
+
+class Given(NamedTuple):
+    """What a subject is handed: its own copies, which it must not write to."""
+
+    inputs: dict[str, Any]
+    lengths: list[int]
+    dy: Any
 
 
 class Subject(Protocol):
@@ -43,11 +56,33 @@ class Subject(Protocol):
     def axes(self) -> tuple[Axes, ...]: ...
     @property
     def lacks(self) -> dict[str, str]: ...
-    def forward(self, case: Case) -> Array:
+    def typed(self, dtype: str) -> "Subject":
+        """The same with another dtype."""
+
+    def make(self, composition: Composition) -> Memory:
+        """A memory, for what only memories can do: `stream` and `documents`."""
+
+    def give(self, case: Case) -> Given:
+        """Fresh copies of the arrays of a case, as the subject takes them."""
+
+    def held(self, given: Given, case: Case) -> dict[str, Array]:
+        """What the arrays hold now, by name, `dy` among them; views where that can be."""
+
+    def answer(self, given: Given, case: Case) -> Array:
         """y (B, T, H, V)."""
 
-    def backward(self, case: Case) -> dict[str, Array]:
-        """A gradient for every input, given `case.dy`."""
+    def gradients(self, given: Given, case: Case) -> dict[str, Array]:
+        """A gradient for every input."""
+
+
+def forward(subject: Subject, case: Case) -> Array:
+    """y (B, T, H, V)."""
+    return subject.answer(subject.give(case), case)
+
+
+def backward(subject: Subject, case: Case) -> dict[str, Array]:
+    """A gradient for every input, given `case.dy`."""
+    return subject.gradients(subject.give(case), case)
 
 
 class Memories:
@@ -55,7 +90,6 @@ class Memories:
 
     def __init__(self, name: str, dtype: str, axes: tuple[Axes, ...]) -> None:
         self.name, self.dtype, self._axes = name, dtype, axes
-        self.make: Make = self._make
 
     @property
     def axes(self) -> tuple[Axes, ...]:
@@ -67,18 +101,36 @@ class Memories:
         """Nothing."""
         return {}
 
-    def forward(self, case: Case) -> Array:
-        """y (B, T, H, V)."""
-        return self.make(case.composition).forward(case.inputs)[0]
+    def typed(self, dtype: str) -> "Memories":
+        """The same with another dtype."""
+        return Memories(self.name, dtype, self._axes)
 
-    def backward(self, case: Case) -> dict[str, Array]:
+    def give(self, case: Case) -> Given:
+        """Copies in the memories' dtype."""
+        inputs = {name: array.astype(self.dtype) for name, array in case.inputs.items()}
+        return Given(inputs, list(case.lengths), case.dy.astype(self.dtype))
+
+    def held(self, given: Given, case: Case) -> dict[str, Array]:
+        """The arrays themselves."""
+        return given.inputs | {"dy": given.dy}
+
+    def answer(self, given: Given, case: Case) -> Array:
+        """y (B, T, H, V)."""
+        layer = self.make(case.composition)
+        return np.asarray(guarded("forward", LIMIT, lambda: layer.forward(given.inputs)[0]))
+
+    def gradients(self, given: Given, case: Case) -> dict[str, Array]:
         """A gradient for every input."""
         layer = self.make(case.composition)
-        y, saved = layer.forward(case.inputs)
-        gradients = layer.backward(saved, case.dy.astype(y.dtype))
-        return {name: gradients[name] for name in case.inputs}
 
-    def _make(self, composition: Composition) -> Any:
+        def run() -> dict[str, Any]:
+            return layer.backward(layer.forward(given.inputs)[1], given.dy)
+
+        found: dict[str, Array] = guarded("backward", LIMIT, run)
+        return {name: found[name] for name in case.inputs}
+
+    def make(self, composition: Composition) -> Memory:
+        """A memory of the backend."""
         return memory(**composition, backend=self.name, dtype=self.dtype)
 
 
@@ -93,4 +145,4 @@ def tolerances(subject: Subject) -> Tolerances:
 
 def want(case: Case) -> Array:
     """y of the reference."""
-    return np.asarray(REFERENCE.forward(case))
+    return forward(REFERENCE, case)

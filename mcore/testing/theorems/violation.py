@@ -22,6 +22,18 @@ class Fault(Violation):
     """There is no answer to compare: an exception, a wrong shape, NaN, or no end in time."""
 
 
+class Mistyped(Violation):
+    """An array of another dtype was returned: wrong, but it explains nothing else."""
+
+
+class Endless(Fault):
+    """A call did not end in time."""
+
+
+class Untold(Exception):
+    """A case says nothing about a theorem: why."""
+
+
 def meet(got: Array, want: Array, tolerance: float, what: str) -> float:
     """The relative error of `got`; a Violation that says where the largest is if it exceeds."""
     error = relative_error(got, want)
