@@ -11,6 +11,7 @@ from mcore.cli.inspect import inspect
 from mcore.cli.plan import plan
 from mcore.cli.spec import spec_app
 from mcore.cli.train import train
+from mcore.cli.verify import verify
 from mcore.cli.warmup import warmup
 
 app = typer.Typer(
@@ -50,3 +51,4 @@ app.command("bench")(bench)
 app.command("warmup")(warmup)
 app.add_typer(spec_app, name="spec")
 app.command("backends")(backends)
+app.command("verify")(verify)

@@ -13,19 +13,35 @@ agreement     how two answers are compared
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcore.testing.loading import load_function
     from mcore.testing.theorems.exchange import Exchange
     from mcore.testing.theorems.kernel import Kernel
     from mcore.testing.theorems.outcome import Report
+    from mcore.testing.theorems.replay import replay
     from mcore.testing.theorems.search import Effort
+    from mcore.testing.theorems.subject import Memories
     from mcore.testing.verify import verify_backend, verify_kernel
 
-__all__ = ["Effort", "Exchange", "Kernel", "Report", "verify_backend", "verify_kernel"]
+__all__ = [
+    "Effort",
+    "Exchange",
+    "Kernel",
+    "Memories",
+    "Report",
+    "load_function",
+    "replay",
+    "verify_backend",
+    "verify_kernel",
+]
 
 _LAZY = {
     "Effort": "mcore.testing.theorems.search",
     "Exchange": "mcore.testing.theorems.exchange",
     "Kernel": "mcore.testing.theorems.kernel",
+    "Memories": "mcore.testing.theorems.subject",
     "Report": "mcore.testing.theorems.outcome",
+    "load_function": "mcore.testing.loading",
+    "replay": "mcore.testing.theorems.replay",
     "verify_backend": "mcore.testing.verify",
     "verify_kernel": "mcore.testing.verify",
 }

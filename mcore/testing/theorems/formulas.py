@@ -101,9 +101,10 @@ def gates(case: Case) -> Array:
     logits = np.einsum("bthk,bthsk->bths", u, contexts) * _scale(case, readout)
     seen = count > 0
     online = owner[:, None] == np.arange(S)
-    if readout.get("online") == "outside":
-        return softmax(logits, (seen & ~online)[:, None]) + online[:, None].astype(float)
-    return softmax(logits, seen[:, None])
+    outside = readout.get("online") == "outside"
+    shares = softmax(logits, (seen & ~(online & outside))[:, None])
+    shares += (online & outside)[:, None]
+    return shares
 
 
 def _scale(case: Case, readout: dict[str, Any]) -> Any:

@@ -61,7 +61,8 @@ class Kernel:
         start: str = "independent",
         exchange: Exchange | None = None,
     ) -> None:
-        make_recurrence(recurrence), make_readout(readout)
+        make_recurrence(recurrence)
+        make_readout(readout)
         if start not in STARTS:
             raise SpecError(f"start: {start!r} is unknown; {' or '.join(STARTS)} would do")
         self.name = f"{forward.__module__}:{getattr(forward, '__qualname__', forward)}"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mcore.testing.theorems.case import Case, cases
 from mcore.testing.theorems.outcome import Outcome
+from mcore.testing.theorems.simplify import simplify
 from mcore.testing.theorems.subject import Subject
 from mcore.testing.theorems.theorem import Theorem
 from mcore.testing.theorems.violation import Endless, Untold, Violation
@@ -25,9 +26,9 @@ class Effort:
         seconds: for one theorem: no new case is begun after that.
     """
 
-    examples: int = 30
+    examples: int = 50
     seed: int = 0
-    seconds: float = 3.0
+    seconds: float = 2.5
 
 
 class _Trial:
@@ -77,12 +78,12 @@ def search(theorem: Theorem, subject: Subject, effort: Effort) -> Outcome:
     choice = [axes for axes in subject.axes if theorem.applies(axes) is None]
     _run(trial, cases(st.sampled_from(choice), theorem.lengths), effort)
     found = trial.smallest()
-    seconds = time.monotonic() - begin
     if found is None and len(trial.untold) >= trial.tried:
         return Outcome(theorem, not_applicable=trial.untold[0])
     if found is None:
-        return Outcome(theorem, trial.tried, trial.worst, seconds)
-    case, violation = found
+        return Outcome(theorem, trial.tried, trial.worst, time.monotonic() - begin)
+    case, violation = simplify(theorem, subject, found, effort.seconds / 2)
+    seconds = time.monotonic() - begin
     return Outcome(theorem, trial.tried, violation.error, seconds, case, violation)
 
 
