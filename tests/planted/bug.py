@@ -28,7 +28,8 @@ class Bug:
         name: of the function that is the mistake.
         sentence: what is wrong.
         piece: what the function stands in for, as in `routing.pool`.
-        kernel: with the mistake in it.
+        correct: the kernel without the mistake.
+        kernel: with it.
         caught_by: the theorem that must fail.
         seen: where the mistake was met, or "".
     """
@@ -36,6 +37,7 @@ class Bug:
     name: str
     sentence: str
     piece: str
+    correct: Kernel
     kernel: Kernel
     caught_by: str
     seen: str
@@ -58,7 +60,7 @@ def plant(piece: str, kernel: Kernel, caught_by: str, seen: str = "") -> Callabl
         assert name not in BUGS, f"{name}: planted twice"
         sentence = (function.__doc__ or "").splitlines()[0]
         planted = kernel.with_piece(piece, function)
-        BUGS[name] = Bug(name, sentence, piece, planted, caught_by, seen)
+        BUGS[name] = Bug(name, sentence, piece, kernel, planted, caught_by, seen)
         return function
 
     return register
