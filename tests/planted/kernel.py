@@ -58,10 +58,11 @@ class _Run:
     gates: list[Array] = field(default_factory=list)
 
 
-def token(kernel: Kernel, inputs: Inputs, t: int, position: int) -> Token:
+def token(kernel: Kernel, inputs: Inputs, t: int, span: Span) -> Token:
     """The entries of token t (B, H, ...), the parameters, and its place in the segment."""
+    begin, stop = span
     x = {name: x if _is_parameter(kernel, name) else x[:, t] for name, x in inputs.items()}
-    return {**x, "position": position}
+    return {**x, "position": t - begin, "left": stop - 1 - t}
 
 
 def _is_parameter(kernel: Kernel, name: str) -> bool:
@@ -74,17 +75,17 @@ def _run(kernel: Kernel, inputs: Inputs, lengths: Sequence[int]) -> _Run:
     initial = kernel.rule.initial(inputs)
     end: State | None = None
     for segment, (begin, stop) in enumerate(spans):
-        state = kernel.borders.start(initial, end, token(kernel, inputs, begin, 0))
+        state = kernel.borders.start(initial, end, token(kernel, inputs, begin, (begin, stop)))
         for t in range(begin, stop):
             run.before.append(state)
-            state = kernel.rule.step(state, token(kernel, inputs, t, t - begin))
+            state = kernel.rule.step(state, token(kernel, inputs, t, (begin, stop)))
             run.after.append(state)
         end = state
         run.checkpoints.append(kernel.borders.keep(run.after[begin:stop]))
         if kernel.routing:
             run.pooled.append(kernel.routing.pool(inputs["k"][:, begin:stop]))
         for t in range(begin, stop):
-            x = token(kernel, inputs, t, t - begin)
+            x = token(kernel, inputs, t, (begin, stop))
             run.gates.append(_weigh(kernel, inputs, run, segment, t))
             memories = _memories(kernel, run, segment, t)
             run.y[:, t] = kernel.mixing.mix(kernel.rule, memories, run.gates[t], x)
@@ -121,7 +122,7 @@ def _walk_back(kernel: Kernel, inputs: Inputs, run: _Run, dy: Array) -> Inputs:
     for segment, (begin, stop) in reversed(list(enumerate(run.spans))):
         d_state = kernel.borders.enter(d_end, d_checkpoints[segment])
         for t in kernel.borders.walk(begin, stop):
-            x = token(kernel, inputs, t, t - begin)
+            x = token(kernel, inputs, t, (begin, stop))
             memories = _memories(kernel, run, segment, t)
             d_memories, d_gates, d_x = kernel.mixing.mix_backward(
                 kernel.rule, memories, run.gates[t], x, dy[:, t]

@@ -1,8 +1,8 @@
 """What a kernel is made of: groups of small functions. A planted bug replaces one of them.
 
 A state is a dict of arrays (B, H, ...), a token a dict of arrays (B, H, ...) beside the whole
-parameters, and `position`, the token's place in its segment. Gradients have the shapes of what
-they are gradients of.
+parameters; its `position` counts the segment's tokens before it, `left` those after it. Gradients
+have the shapes of what they are gradients of.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -62,6 +62,15 @@ def first_tokens_state_held(state: State, x: Token, d_state: State) -> tuple[Sta
     return delta.step_backward(empty, x, d_state)[0], delta.step_backward(empty, x, d_state)[1]
 
 
+@plant("rule.step_backward", kernel("gla", "grm"), "gradients", "flash-linear-attention#1142")
+def last_gate_of_a_segment_dropped(state: State, x: Token, d_state: State) -> tuple[State, Inputs]:
+    """The decay of a segment's last token takes no gradient."""
+    d_before, d_x = matrix.step_backward(state, x, d_state)
+    if x["left"] == 0:
+        d_x["log_decay"] = np.zeros_like(d_x["log_decay"])
+    return d_before, d_x
+
+
 @plant("rule.initial_backward", kernel("titans", "residual"), "gradients")
 def start_of_the_first_row(inputs: Inputs, d_initial: State) -> Inputs:
     """The perceptron's start takes its gradient from the first row of the batch alone."""

@@ -26,7 +26,7 @@ def keys_without_the_write(state: State, x: Token, d_state: State) -> Step:
     return without("k", matrix.step_backward, state, x, d_state)
 
 
-@plant("rule.step_backward", kernel("gla", "grm"), "gradients")
+@plant("rule.step_backward", kernel("gla", "grm"), "gradients", "flash-linear-attention#6")
 def no_gradient_of_values(state: State, x: Token, d_state: State) -> Step:
     """Values take no gradient."""
     return without("v", matrix.step_backward, state, x, d_state)
@@ -82,6 +82,14 @@ def normaliser_forgets_the_input_gate(state: State, x: Token, d_state: State) ->
     return d_before, {**d_x, "igate": mlstm.step_backward(state, x, held)[1]["igate"]}
 
 
+@plant("rule.step_backward", kernel("mlstm", "ssc"), "gradients", "flash-linear-attention#875")
+def keys_without_the_normaliser(state: State, x: Token, d_state: State) -> Step:
+    """Keys take a gradient from C and not from n, which divides the reads."""
+    d_before, d_x = mlstm.step_backward(state, x, d_state)
+    held = {**d_state, "n": 0 * d_state["n"]}
+    return d_before, {**d_x, "k": mlstm.step_backward(state, x, held)[1]["k"]}
+
+
 @plant("rule.step_backward", kernel("titans", "grm"), "gradients", "memory_caching")
 def inner_gradient_held(state: State, x: Token, d_state: State) -> Step:
     """The inner gradient counts as constant: v takes none at all, k from gates alone."""
@@ -126,13 +134,7 @@ def direct_path_left_out(state: State, x: Token, d_state: State) -> Step:
 @plant("rule.step_backward", kernel("gru", "residual"), "gradients")
 def bias_of_the_first_row(state: State, x: Token, d_state: State) -> Step:
     """The recurrent bias takes its gradient from the first row of the batch alone."""
-    first: Any = ({n: a[:1] for n, a in s.items()} for s in (state, d_state))
-    row = {
-        n: a if n.startswith("recurrent") else np.asarray(a)[..., :1, :, :]
-        for n, a in x.items()
-        if n in ("x", "recurrent", "recurrent_bias")
-    }
+    r, z, n, _ = vector.gru_gates(state["h"], x)
+    through = d_state["h"] * (1 - z) * (1 - n * n) * r
     d_before, d_x = vector.gru_step_backward(state, x, d_state)
-    before, after = first
-    bias = vector.gru_step_backward(before, row, after)[1]["recurrent_bias"]
-    return d_before, {**d_x, "recurrent_bias": bias}
+    return d_before, {**d_x, "recurrent_bias": through[0]}

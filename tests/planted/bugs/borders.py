@@ -12,7 +12,7 @@ from planted.pieces import Span, State, Token, times
 from planted.rules.matrix import decays, step
 
 
-@plant("borders.cut", kernel("gated_delta", "grm"), "borders")
+@plant("borders.cut", kernel("gated_delta", "grm"), "borders", "flash-linear-attention#906")
 def last_segment_missing(lengths: Sequence[int]) -> list[Span]:
     """A last segment shorter than the first is left out, and its answers stay zero."""
     return cut(lengths[:-1] if lengths[-1] < lengths[0] else lengths)

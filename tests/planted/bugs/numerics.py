@@ -13,7 +13,7 @@ from planted.routing import counts
 from planted.rules import delta, matrix
 
 
-@plant("borders.keep", kernel("gated_delta", "grm"), "agreement")
+@plant("borders.keep", kernel("gated_delta", "grm"), "agreement", "flash-linear-attention#1187")
 def checkpoints_in_float16(after: Sequence[State]) -> State:
     """Checkpoints are kept in float16."""
     return {n: x.astype(np.float16).astype(x.dtype) for n, x in keep(after).items()}
@@ -74,7 +74,7 @@ def state_of_the_last_call(state: State, x: Token) -> State:
 USED: dict[tuple[int, ...], Array] = {}
 
 
-@plant("routing.pool", kernel("gated_delta", "grm"), "nan_poison")
+@plant("routing.pool", kernel("gated_delta", "grm"), "nan_poison", "flash-linear-attention#1104")
 def sums_begin_in_a_used_buffer(keys: Array) -> Array:
     """Running sums are added to a buffer that is not cleared, times zero."""
     used = USED.get(keys.shape, np.zeros_like(keys))
@@ -82,7 +82,7 @@ def sums_begin_in_a_used_buffer(keys: Array) -> Array:
     return (0 * used + USED[keys.shape]) / counts(keys)
 
 
-@plant("rule.step", kernel("delta", "none"), "agreement")
+@plant("rule.step", kernel("delta", "none"), "agreement", "linear-memory-routing's kernels")
 def rounded_errors(state: State, x: Token) -> State:
     """The operands of the delta rule's products are rounded to 16 bits."""
     k = x["k"].astype(np.float16).astype(x["k"].dtype)
