@@ -52,10 +52,16 @@ def reset_where_it_should_carry(initial: State, before: State | None, first: Tok
     return initial
 
 
-@plant("borders.visible", kernel("lstm", "residual"), "causality", "an LSTM wrapper")
+@plant("borders.visible", kernel("lstm", "residual"), "causality")
 def own_end_is_seen(segment: int) -> Sequence[int]:
     """A segment's state at its end is added to the answers of its own tokens."""
     return range(segment + 1)
+
+
+@plant("borders.visible", kernel("lstm", "moving_average"), "causality", "an LSTM wrapper")
+def own_end_and_no_other(segment: int) -> Sequence[int]:
+    """Tokens see the end of their own segment, and no other checkpoint at all."""
+    return [segment]
 
 
 @plant("borders.visible", kernel("linear", "residual"), "residual_linear")

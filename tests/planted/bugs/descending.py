@@ -83,6 +83,12 @@ def mean_of_squared_errors(state: State, x: Token) -> State:
     return titans_step(state, {**x, "step": x["step"] / x["v"].dtype.type(x["v"].shape[-1])})
 
 
+@plant("rule.step", kernel("dla", "ssc"), "agreement", "memory_caching")
+def inner_loss_averaged_over_the_batch(state: State, x: Token) -> State:
+    """The inner loss is a mean over rows and heads, so that a row learns slower in company."""
+    return dla_step(state, {**x, "step": x["step"] / x["step"].dtype.type(x["step"].size)})
+
+
 @plant("rule.step", kernel("titans", "grm"), "agreement", "memory_caching")
 def constant_coefficients(state: State, x: Token) -> State:
     """Step, momentum and decay are constants instead of functions of the token."""

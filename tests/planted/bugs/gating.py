@@ -19,7 +19,15 @@ def online_ungated(logits: Array, counting: Array) -> Array:
     return np.concatenate([cached, np.ones_like(logits[..., :1])], axis=-1)
 
 
-@plant("routing.normalise", kernel("linear", "grm"), "one_segment", "linear-memory-routing")
+@plant("routing.normalise", kernel("delta", "grm"), "gates_sum_to_one", "linear-memory-routing")
+def sigmoids_beside_the_online_memory(logits: Array, counting: Array) -> Array:
+    """The online memory counts 1, and every checkpoint has a sigmoid of its own."""
+    gates = 1 / (1 + np.exp(-logits))
+    gates[..., -1] = 1
+    return gates
+
+
+@plant("routing.normalise", kernel("linear", "grm"), "one_segment")
 def independent_sigmoids(logits: Array, counting: Array) -> Array:
     """Every memory has a sigmoid of its own instead of a share of one softmax."""
     return np.where(counting, 1 / (1 + np.exp(-logits)), 0)

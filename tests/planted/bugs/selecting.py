@@ -44,7 +44,7 @@ def ranks_taken_for_indices(logits: Array) -> Array:
     return chosen(np.argsort(order, axis=-1, kind="stable"), logits)
 
 
-@plant("routing.choose", kernel("gated_delta", "ssc"), "agreement", "an LSTM wrapper")
+@plant("routing.choose", kernel("gated_delta", "ssc"), "agreement")
 def chosen_for_the_batch(logits: Array) -> Array:
     """All rows of a batch read the checkpoints that are best on average."""
     shared = np.broadcast_to(logits.mean(axis=0, keepdims=True), logits.shape)
