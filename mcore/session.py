@@ -43,19 +43,21 @@ class Session:
         self._carried = dict(state)
 
     def feed(self, tokens: Array) -> Array:
-        """Logits of the next tokens.
+        """Outputs of the next tokens: logits, or what the head of a model of series gives.
 
-        Shapes: tokens (T,) -> (T, vocab); (B, T) -> (B, T, vocab), for B streams in step.
+        Shapes: tokens (T,) -> (T, vocab); (B, T) -> (B, T, vocab), for B streams in step. Of
+        series, (T, C) -> (T, O); (B, T, C) -> (B, T, O).
 
         Raises:
             SpecError: the segmentation depends on the total length.
             ShapeError: T = 0, or another number of streams than before.
         """
         tokens = np.asarray(tokens)
-        rows = tokens[None] if tokens.ndim == 1 else tokens
+        alone = tokens.ndim == (1 if self.model.channels is None else 2)
+        rows = tokens[None] if alone else tokens
         live = {**self._carried, LIVE: np.True_}
-        logits, self._carried = self.model.step(rows, live)  # type: ignore[arg-type]
-        return logits[0] if tokens.ndim == 1 else logits
+        outputs, self._carried = self.model.step(rows, live)  # type: ignore[arg-type]
+        return outputs[0] if alone else outputs
 
     @property
     def nbytes(self) -> int:

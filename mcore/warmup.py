@@ -137,6 +137,13 @@ def streams(model: Model) -> bool:
 
 
 def _stream(model: Model) -> None:
-    session, tokens = model.session(), np.zeros(TOKENS, np.int64)
+    session, tokens = model.session(), _zeros(model)
     for piece in (tokens, tokens[:1], tokens[:3]):
         session.feed(piece)
+
+
+def _zeros(model: Model) -> "NDArray[Any]":
+    """A stream of TOKENS tokens."""
+    if model.channels is None:
+        return np.zeros(TOKENS, np.int64)
+    return np.zeros((TOKENS, model.channels))

@@ -54,6 +54,7 @@ class Bigram:
         rng = np.random.default_rng(spec.train.seed)
         table = rng.standard_normal((vocab, vocab)).astype(dtype)
         self.params: dict[str, NDArray[Any]] = {"table": table, "bias": np.zeros(vocab, dtype)}
+        self.arrays = self.params
         self.no_decay = frozenset({"bias"})
         self.slow = 0.0
         self.steps = 0

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.layers.embedding import embedding
-from mcore.layers.loss import head_loss, head_loss_backward
 from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.block import Residual
+from mcore.model.ends import EMBEDDING, FINAL, HEAD
 from mcore.model.look import Look, stages, title
-from mcore.model.network import EMBEDDING, FINAL, HEAD, Model
+from mcore.model.network import Model
 from mcore.model.part import State, scoped
 
 
@@ -35,15 +34,17 @@ class _Pass:
     """One forward and backward pass that shows every array as soon as there is one."""
 
     def __init__(self, model: Model, tokens: Array, labels: Array, state: State) -> None:
-        self.params, self.layout, self.state = model.params, model.layout, state
+        self.params, self.layout, self.state = model.arrays, model.layout, state
+        self.ends = model.ends
         self.tokens, self.labels = tokens, labels
         self.x: Array = np.zeros(0)
         self.kept: list[Any] = []
 
     def looks(self) -> Iterator[Look]:
         """Everything, in the order in which it is computed."""
-        yield Look(EMBEDDING, "the parameter", self.params[EMBEDDING])
-        self.x, _ = embedding(self.tokens, self.params[EMBEDDING])
+        for name in self.ends.first():
+            yield Look(name, "the parameter", self.params[name])
+        self.x, _ = self.ends.embed(self.params, self.tokens)
         for name, part in self.layout.parts.items():
             yield from self._forward(name, part)
         yield from self._loss()
@@ -76,22 +77,26 @@ class _Pass:
         yield Look(FINAL, "the parameter", self.params[FINAL])
         hidden, norm = rms_norm(self.x, self.params[FINAL])
         yield Look(FINAL, "the last norm", hidden, tokens=True)
-        tied = self.layout.tied
-        weight = self.params[EMBEDDING].T if tied else self.params[HEAD]
-        place = EMBEDDING if tied else HEAD
-        yield Look(place, "the parameter", weight)
-        yield from self._logits(place, hidden, weight)
-        _, kept = head_loss(hidden, weight, self.labels)
-        d_hidden, d_weight = head_loss_backward(kept)
-        yield Look(place, "the gradient of the head", d_weight)
+        place = EMBEDDING if self.layout.tied else HEAD
+        for name in self.ends.last() or (EMBEDDING,):
+            yield Look(name, "the parameter", self.params[name])
+        yield from self._outputs(place, hidden)
+        _, kept = self.ends.loss(self.params, hidden, self.tokens, self.labels, {})
+        d_hidden, grads = self.ends.loss_backward(kept, 1.0)
+        for gradient in grads.values():
+            yield Look(place, "the gradient of the head", gradient)
         self.x, d_final = rms_norm_backward(norm, d_hidden)
         yield Look(FINAL, "the gradient of its input", self.x, backward=True)
         yield Look(FINAL, "the gradient of the last norm", d_final)
 
-    def _logits(self, place: str, hidden: Array, weight: Array) -> Iterator[Look]:
-        """Row by row, and as far from their largest as the loss sees them."""
+    def _outputs(self, place: str, hidden: Array) -> Iterator[Look]:
+        """Row by row; logits as far from their largest as the loss sees them."""
         for row, labels in enumerate(self.labels):
-            logits = hidden[row] @ weight
-            logits = (logits - logits.max(axis=-1, keepdims=True))[None]
+            at = slice(row, row + 1)
+            outputs, _ = self.ends.read(self.params, hidden[at], self.tokens[at], {})
+            if labels.ndim == 2:
+                yield Look(place, "the outputs", outputs, tokens=True, row=row)
+                continue
+            logits = outputs - outputs.max(axis=-1, keepdims=True)
             logits[0, labels == -1] = 0
             yield Look(place, "the logits", logits, tokens=True, row=row)

@@ -17,7 +17,7 @@ def packed(document: object, tokens: Array) -> State:
     """
     if document is None:
         return {}
-    return {DOCUMENT: check_documents(document, *np.shape(tokens))}
+    return {DOCUMENT: check_documents(document, *np.shape(tokens)[:2])}
 
 
 def split_state(state: Mapping[str, Array], count: int) -> list[State]:

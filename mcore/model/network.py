@@ -1,9 +1,11 @@
 """The network: embedding, blocks, a last norm, and a head.
 
 x = E[tokens];   for each part: x <- x + part(rms_norm(x));   logits = rms_norm(x) W_head
+
+What stands before and after the blocks is the layout's `ends`: of tokens as above, or of series.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,25 +14,22 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Backend
-from mcore.errors import InputError, ShapeError
+from mcore.errors import InputError
 from mcore.layers.dense import dense_of
-from mcore.layers.embedding import embedding, embedding_backward
-from mcore.layers.init import normal
-from mcore.layers.linear import linear, linear_backward
 from mcore.layers.loss import Loss
 from mcore.model.block import Residual
 from mcore.model.carry import join_states, packed
+from mcore.model.ends import EMBEDDING, FINAL, HEAD, Ends
 from mcore.model.part import Params, Shapes, State, below, merged, prefixed, scoped
 from mcore.model.shards import Shards, add_up, gather_losses, split
+from mcore.model.statistics import copy_statistics
 from mcore.threads import Workers, blas_threads
 
 if TYPE_CHECKING:
     from mcore.session import Session
     from mcore.spec import Spec
 
-EMBEDDING = "embedding.weight"
-HEAD = "head.weight"
-FINAL = "final.weight"
+__all__ = ["EMBEDDING", "FINAL", "HEAD", "Layout", "Model"]
 
 
 class Layout(NamedTuple):
@@ -38,15 +37,26 @@ class Layout(NamedTuple):
 
     Attributes:
         parts: dotted name -> part, e.g. `blocks.0.mixer`.
-        width: D.
-        vocab: number of different tokens.
-        tied: whether the head is the transposed embedding.
+        ends: what stands before the first part, and after the last norm.
     """
 
     parts: dict[str, Residual]
-    width: int
-    vocab: int
-    tied: bool
+    ends: Ends
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.ends.width
+
+    @property
+    def vocab(self) -> int:
+        """Number of different tokens; 0 where data are real numbers."""
+        return self.ends.vocab
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the transposed embedding."""
+        return self.ends.tied
 
     @property
     def names_rows(self) -> bool:
@@ -55,21 +65,16 @@ class Layout(NamedTuple):
 
     def shapes(self) -> Shapes:
         """Shapes of all parameters."""
-        shapes: Shapes = {EMBEDDING: (self.vocab, self.width)}
-        shapes |= merged(prefixed(name, part.shapes()) for name, part in self.parts.items())
-        shapes[FINAL] = (self.width,)
-        return shapes if self.tied else shapes | {HEAD: (self.width, self.vocab)}
+        parts = merged(prefixed(name, part.shapes()) for name, part in self.parts.items())
+        return self.ends.first() | parts | {FINAL: (self.width,)} | self.ends.last()
 
     def init(self, rng: np.random.Generator, dtype: str) -> Params:
         """Starting values, in the order of `shapes`: a pure function of the generator."""
-        std = self.width**-0.5
-        params: Params = {EMBEDDING: normal(rng, (self.vocab, self.width), std, dtype)}
+        params = self.ends.init_first(rng, dtype)
         for name, part in self.parts.items():
             params |= prefixed(name, part.init(rng, dtype))
         params[FINAL] = np.ones(self.width, dtype)
-        if not self.tied:
-            params[HEAD] = normal(rng, (self.width, self.vocab), std, dtype)
-        return params
+        return params | self.ends.init_last(rng, dtype)
 
 
 class Model:
@@ -79,6 +84,7 @@ class Model:
         spec: what it was compiled from.
         layout: its parts.
         params: dotted name -> array; an optimizer may write into the arrays.
+        fixed: arrays that are not trained: of series, the statistics of the training data.
         backend: what runs the fused operations.
         dense: what runs the dense ones.
         workers: threads that share the rows of a batch in `loss` and its backward. Sums over rows
@@ -87,13 +93,37 @@ class Model:
 
     def __init__(self, spec: "Spec", layout: Layout, params: Params, backend: Backend) -> None:
         self.spec, self.layout, self.params, self.backend = spec, layout, params, backend
+        self.ends, self.fixed = layout.ends, layout.ends.fixed()
         self.dense = dense_of(backend)
         self.workers = Workers(1 if layout.names_rows else backend.threads)
 
     @property
     def vocab(self) -> int:
-        """Number of different tokens."""
-        return self.layout.vocab
+        """Number of different tokens; 0 of a model of series."""
+        return self.ends.vocab
+
+    @property
+    def channels(self) -> int | None:
+        """Numbers per token (C) of a model of series; None of one of tokens."""
+        return self.ends.channels
+
+    @property
+    def outputs(self) -> int:
+        """Numbers per token that come out (O); `vocab` of a model of tokens."""
+        return self.ends.outputs
+
+    @property
+    def arrays(self) -> Params:
+        """All that a snapshot keeps: what is trained, and what is fixed."""
+        return self.params | self.fixed
+
+    def standardise(self, statistics: Mapping[str, Array]) -> None:
+        """Set the fixed arrays: mean and standard deviation of the training data.
+
+        Raises:
+            InputError: other names or shapes than those of `fixed`, or values that cannot be.
+        """
+        copy_statistics(self.fixed, statistics)
 
     @cached_property
     def no_decay(self) -> frozenset[str]:
@@ -103,21 +133,23 @@ class Model:
         )
 
     def forward(self, tokens: Array, *, document: object = None) -> tuple[Array, Any]:
-        """Logits (B, T, vocab) of tokens (B, T), and what `backward` needs.
+        """Outputs (B, T, O) of tokens, and what `backward` needs.
 
+        Tokens are (B, T), and the outputs logits (B, T, vocab); or, of series, (B, T, C).
         `document` (B, T) are ids of the documents packed in the rows: no token sees another
         document than its own. Negative ids at a row's end are padding.
         """
+        data = self.ends.checked(tokens)
+        state = packed(document, data)
         with blas_threads(self.backend.threads):
-            hidden, saved = self._hidden(tokens, packed(document, tokens))
-            logits, head = linear(hidden, self._head)
-        return logits, (saved, head)
+            hidden, saved = self._hidden(data, state)
+            outputs, head = self.ends.read(self.arrays, hidden, data, state)
+        return outputs, (saved, head)
 
-    def backward(self, saved: Any, dlogits: Array) -> Params:
-        """Gradients with the keys of `params`, given those of the logits."""
+    def backward(self, saved: Any, d_outputs: Array) -> Params:
+        """Gradients with the keys of `params`, given those of the outputs."""
         with blas_threads(self.backend.threads):
-            d_hidden, d_head = linear_backward(saved[1], dlogits)
-            return self._hidden_backward(saved[0], d_hidden, d_head)
+            return self._hidden_backward(saved[0], *self.ends.read_backward(saved[1], d_outputs))
 
     def loss(
         self,
@@ -129,19 +161,18 @@ class Model:
     ) -> tuple[Loss, Any]:
         """Mean cross-entropy in nats over the labels (B, T) that are not -1.
 
-        Logits are computed only where there is a label. The rows go on from `state`, which is a
-        constant in backward, or hold documents as in `forward`.
+        Logits are computed only where there is a label. What labels of series are, and what they
+        cost, is said in `model/series_heads.py`. The rows go on from `state`, which is a constant
+        in backward, or hold documents as in `forward`.
 
         Raises:
             InputError: both a state and documents.
         """
         if state and document is not None:
             raise InputError("document: rows that go on from a state hold one document each")
+        tokens = self.ends.checked(tokens)
         state = state or packed(document, tokens)
-        if labels.shape != tokens.shape:
-            raise ShapeError(
-                f"labels: shape {labels.shape}, expected that of tokens {tokens.shape}"
-            )
+        self.ends.check_labels(tokens, labels)
         if self.workers.count == 1 or len(tokens) < self.workers.count:
             with blas_threads(self.backend.threads):
                 return self._loss((tokens, labels, state))
@@ -151,7 +182,7 @@ class Model:
     def end(self, saved: Any) -> State:
         """The state after the last token of a `loss`, to go on from."""
         parts = [part for part, _ in saved.parts] if isinstance(saved, Shards) else [saved]
-        return join_states([self._end(part[0][1]) for part in parts])
+        return join_states([self._end(*part) for part in parts])
 
     def loss_backward(self, saved: Any) -> Params:
         """Gradients of `Loss.value` with the keys of `params`."""
@@ -161,11 +192,12 @@ class Model:
         return add_up(self.workers.map(self._loss_backward, saved.parts))
 
     def step(self, tokens: Array, state: State | None = None) -> tuple[Array, State]:
-        """Logits of the next tokens (B, T) of a stream, and the state to go on from."""
+        """Outputs of the next tokens of a stream, and the state to go on from."""
+        data, state = self.ends.checked(tokens), state or {}
         with blas_threads(self.backend.threads):
-            hidden, saved = self._hidden(tokens, state or {})
-            logits, _ = linear(hidden, self._head)
-        return logits, self._end(saved[1])
+            hidden, saved = self._hidden(data, state)
+            outputs, head = self.ends.read(self.arrays, hidden, data, state)
+        return outputs, self._end(saved, head)
 
     def session(self) -> "Session":
         """A stream that has not begun."""
@@ -174,40 +206,37 @@ class Model:
         return Session(self)
 
     def save(self, path: str | Path) -> None:
-        """Write the parameters and the spec as a snapshot (safetensors, atomically)."""
+        """Write the arrays and the spec as a snapshot (safetensors, atomically)."""
         from mcore.snapshot import Snapshot, write_snapshot
         from mcore.spec import dump_spec
 
-        write_snapshot(Path(path), Snapshot(dump_spec(self.spec), self.params))
+        write_snapshot(Path(path), Snapshot(dump_spec(self.spec), self.arrays))
 
     def state_bytes(self, tokens: int) -> int:
         """Size of what one stream carries after `tokens` tokens."""
-        itemsize = self.params[EMBEDDING].itemsize
-        return sum(part.state_bytes(tokens, itemsize) for part in self.layout.parts.values())
+        itemsize = self.params[FINAL].itemsize
+        parts = sum(part.state_bytes(tokens, itemsize) for part in self.layout.parts.values())
+        return parts + self.ends.state_bytes(itemsize)
 
-    def _end(self, kept: Sequence[Any]) -> State:
-        return merged(
-            prefixed(name, part.end(saved))
-            for (name, part), saved in zip(self.layout.parts.items(), kept, strict=True)
+    def _end(self, saved: Any, head: Any) -> State:
+        parts = merged(
+            prefixed(name, part.end(kept))
+            for (name, part), kept in zip(self.layout.parts.items(), saved[1], strict=True)
         )
+        return parts | self.ends.end(head)
 
     def _loss(self, shard: tuple[Array, Array, Mapping[str, Array]]) -> tuple[Loss, Any]:
-        tokens, labels, state = shard
-        hidden, saved = self._hidden(tokens, state)
-        loss, head = self.dense.head_loss.forward(hidden, self._head, labels)
+        data, labels, state = shard
+        hidden, saved = self._hidden(data, state)
+        loss, head = self.ends.loss(self.arrays, hidden, data, labels, dict(state))
         return loss, (saved, head)
 
     def _loss_backward(self, shard: tuple[Any, float]) -> Params:
         (saved, head), weight = shard
-        d_hidden, d_head = self.dense.head_loss.backward(head, weight)
-        return self._hidden_backward(saved, d_hidden, d_head)
+        return self._hidden_backward(saved, *self.ends.loss_backward(head, weight))
 
-    @property
-    def _head(self) -> Array:
-        return self.params[EMBEDDING].T if self.layout.tied else self.params[HEAD]
-
-    def _hidden(self, tokens: Array, state: Mapping[str, Array]) -> tuple[Array, Any]:
-        x, embedded = embedding(self._checked(tokens), self.params[EMBEDDING])
+    def _hidden(self, data: Array, state: Mapping[str, Array]) -> tuple[Array, Any]:
+        x, embedded = self.ends.embed(self.arrays, data)
         kept = []
         for name, part in self.layout.parts.items():
             x, saved = part.forward(scoped(self.params, name), x, below(state, name))
@@ -215,7 +244,7 @@ class Model:
         hidden, norm = self.dense.rms_norm.forward(x, self.params[FINAL])
         return hidden, (embedded, kept, norm)
 
-    def _hidden_backward(self, saved: Any, d_hidden: Array, d_head: Array) -> Params:
+    def _hidden_backward(self, saved: Any, d_hidden: Array, last: Params) -> Params:
         embedded, kept, norm = saved
         dx, d_final = self.dense.rms_norm.backward(norm, d_hidden)
         grads: Params = {FINAL: d_final}
@@ -224,17 +253,7 @@ class Model:
         ):
             dx, part_grads = part.backward(part_saved, dx)
             grads |= prefixed(name, part_grads)
-        grads[EMBEDDING] = embedding_backward(embedded, dx)
-        if self.layout.tied:
-            grads[EMBEDDING] = grads[EMBEDDING] + d_head.T
-        else:
-            grads[HEAD] = d_head
+        grads |= self.ends.embed_backward(embedded, dx)
+        for name, gradient in last.items():
+            grads[name] = grads[name] + gradient if name in grads else gradient
         return {name: grads[name] for name in self.params}
-
-    def _checked(self, tokens: Array) -> Array:
-        tokens = np.asarray(tokens)
-        if tokens.ndim != 2 or 0 in tokens.shape:
-            raise ShapeError(f"tokens: shape {tokens.shape}, expected (B, T) with T at least 1")
-        if tokens.dtype.kind not in "iu":
-            raise InputError(f"tokens: {tokens.dtype}, expected integers below {self.vocab}")
-        return tokens

@@ -10,17 +10,21 @@ import numpy as np
 
 from mcore.backend import Backend, get_backend
 from mcore.compose import memory
-from mcore.layers.dense import dense_of
+from mcore.layers.dense import Dense, dense_of
 from mcore.memory_layer import Memory
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.block import Mlp, Residual
+from mcore.model.ends import Ends
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.network import Layout, Model
 from mcore.model.parallel import Join, Parallel
 from mcore.model.part import Part
+from mcore.model.series_ends import SeriesEnds
+from mcore.model.series_heads import Classes, Values
 from mcore.model.sizes import Sizes
+from mcore.model.token_ends import TokenEnds
 from mcore.spec.load import load_spec
-from mcore.spec.schema import BlockSpec, MemorySpec, Spec
+from mcore.spec.schema import BlockSpec, MemorySpec, SeriesSpec, Spec
 
 INIT_STREAM = 7
 """Keeps the parameters' random numbers apart from those of the data."""
@@ -75,7 +79,19 @@ def layout_of(spec: Spec, backend: Backend, dtype: str) -> Layout:
         if sizes.hidden:
             mlp = Mlp(sizes.width, sizes.hidden, gain, dense)
             parts[f"blocks.{index}.mlp"] = Residual(mlp, sizes.width, dense)
-    return Layout(parts, model.width, spec.data.vocab, model.tied)
+    return Layout(parts, ends_of(spec, dense))
+
+
+def ends_of(spec: Spec, dense: Dense) -> Ends:
+    """What a spec's data put before and after the blocks."""
+    data, width = spec.data, spec.model.width
+    if not isinstance(data, SeriesSpec):
+        return TokenEnds(width, data.vocab, spec.model.tied, dense)
+    if data.head == "classify":
+        return SeriesEnds(width, len(data.columns), Classes(data.outputs), data.pool == "mean")
+    pool = data.head == "regress" and data.pool == "mean"
+    head = Values(data.outputs, data.loss, data.anchors)
+    return SeriesEnds(width, len(data.columns), head, pool)
 
 
 def memory_of(axes: MemorySpec, backend: Backend, dtype: str) -> Memory:

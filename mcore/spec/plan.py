@@ -15,21 +15,11 @@ from mcore.segmentation import Constant
 from mcore.spec.compile import layout_of
 from mcore.spec.load import load_spec
 from mcore.spec.plan_cache import cache_lines
+from mcore.spec.plan_row import PlanRow, first_row, last_row
 from mcore.spec.schema import MemorySpec, Spec
 
 DIAL = (1, 2, 4, 8, 16, 32, 64, 128)
 """Numbers of segments that the plan shows."""
-
-
-@dataclass(frozen=True)
-class PlanRow:
-    """One part of the network."""
-
-    name: str
-    what: str
-    parameters: int
-    flops: float
-    state_bytes: int
 
 
 @dataclass(frozen=True)
@@ -96,10 +86,9 @@ def plan(spec: Spec | Mapping[str, Any]) -> Plan:
     backend = get_backend(spec.backend.kind, spec.backend.threads)
     layout = layout_of(spec, backend, spec.dtype)
     tokens, itemsize = spec.data.length, np.dtype(spec.dtype).itemsize
-    rows = [PlanRow("embedding", "lookup", layout.vocab * layout.width, 0.0, 0)]
+    rows = [first_row(layout.ends)]
     rows += [_row(name, part, tokens, itemsize) for name, part in layout.parts.items()]
-    head = 0 if layout.tied else layout.vocab * layout.width
-    rows.append(PlanRow("head", "where labelled", head, 2.0 * layout.vocab * layout.width, 0))
+    rows.append(last_row(layout.ends, itemsize))
     return Plan(
         tokens=tokens,
         rows=rows,

@@ -30,7 +30,7 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
     snapshot = _read(Path(path))
     model = compile(parse_spec(snapshot.spec, str(path), overrides))
     try:
-        copy_into(model.params, snapshot.params)
+        copy_into(model.arrays, snapshot.params)
     except SnapshotError as error:
         if not overrides:
             raise

@@ -64,7 +64,7 @@ class Loop:
 
         Raises: SnapshotError when it is of another model.
         """
-        copy_into(self.setting.model.params, snapshot.params)
+        copy_into(self.setting.model.arrays, snapshot.params)
         carried = {n for n in snapshot.optimizer if n.startswith(CARRIED)}
         moments = {n: a for n, a in snapshot.optimizer.items() if n not in carried}
         self.optimizer.restore(moments, snapshot.step)
@@ -142,7 +142,7 @@ class Loop:
 
     def _snapshot(self, optimizer: Mapping[str, Any], state: Mapping[str, Any]) -> Snapshot:
         text = self.setting.folder.spec_text()
-        return Snapshot(text, self.setting.model.params, self.state.step, optimizer, state)
+        return Snapshot(text, self.setting.model.arrays, self.state.step, optimizer, state)
 
     def _record(self, kind: str, result: Evaluation, numbers: Mapping[str, Any]) -> None:
         record = {"kind": kind, "step": self.state.step, "loss": result.loss}

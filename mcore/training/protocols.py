@@ -30,6 +30,10 @@ class Trainable(Protocol):
         """Parameters by dotted name; the optimizer writes into these arrays."""
 
     @property
+    def arrays(self) -> Mapping[str, Array]:
+        """All that a snapshot keeps: `params`, and what is not trained."""
+
+    @property
     def no_decay(self) -> AbstractSet[str]:
         """Names that weight decay leaves alone."""
 

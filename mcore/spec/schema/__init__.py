@@ -15,6 +15,7 @@ from mcore.spec.schema.segmentation import (
     NoSegmentation,
     Segmentation,
 )
+from mcore.spec.schema.series import SeriesSpec
 from mcore.spec.schema.spec import Spec
 from mcore.spec.schema.train import OptimizerSpec, TrainSpec
 
@@ -42,6 +43,7 @@ __all__ = [
     "Residual",
     "Section",
     "Segmentation",
+    "SeriesSpec",
     "Soup",
     "Spec",
     "Ssc",

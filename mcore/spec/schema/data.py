@@ -1,29 +1,12 @@
 """The data section: what the model is trained on."""
 
-import glob
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, model_validator
 
-from mcore.spec.schema.base import (
-    BelowOne,
-    Count,
-    Finding,
-    Listed,
-    Positive,
-    Section,
-    Shorthand,
-    refuse,
-)
-
-
-class DataKind(Section):
-    """Base of the tasks."""
-
-    discriminator: ClassVar[str] = "task"
-    noun: ClassVar[str] = "task"
+from mcore.spec.schema.base import BelowOne, Count, Finding, Listed, Positive, Shorthand, refuse
+from mcore.spec.schema.data_kind import DataKind, must_exist
+from mcore.spec.schema.series import SeriesSpec
 
 
 class MqarSpec(DataKind):
@@ -61,26 +44,6 @@ class MqarSpec(DataKind):
         return self
 
 
-def _must_exist(text: str, info: ValidationInfo) -> str:
-    if not (info.context and info.context["environment"]) or _found(text):
-        return text
-    if glob.has_magic(text):
-        message = f"no file matches {text!r} here; give a pattern that does"
-    else:
-        message = f"no file or folder {text!r} here; give a path from the current directory"
-    raise PydanticCustomError("environment", "{message}", {"message": message})
-
-
-def _found(text: str) -> bool:
-    if not text:
-        return False
-    try:
-        path = str(Path(text).expanduser())
-        return next(glob.iglob(path, recursive=True), None) is not None  # noqa: PTH207
-    except (OSError, RuntimeError, ValueError):
-        return False
-
-
 class TextSpec(DataKind):
     """The next byte of text: files the spec names, or the Python library."""
 
@@ -88,7 +51,7 @@ class TextSpec(DataKind):
     corpus: Literal["python-stdlib"] | None = Field(
         default=None, description="Text that is on every machine: the sources of Python's library."
     )
-    paths: Annotated[tuple[Annotated[str, AfterValidator(_must_exist)], ...], Listed] = Field(
+    paths: Annotated[tuple[Annotated[str, AfterValidator(must_exist)], ...], Listed] = Field(
         default=(), description="Files, patterns (*, **) and folders, from the current directory."
     )
     length: Count = Field(default=256, description="Bytes in a row (T).")
@@ -119,4 +82,6 @@ class TextSpec(DataKind):
         return self
 
 
-DataSpec = Annotated[MqarSpec | TextSpec, Field(discriminator="task"), Shorthand("task")]
+DataSpec = Annotated[
+    MqarSpec | TextSpec | SeriesSpec, Field(discriminator="task"), Shorthand("task")
+]
