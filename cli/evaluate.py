@@ -35,4 +35,5 @@ def evaluate(run: _Run, overrides: Set = None, as_json: _Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"run": str(run), "set": overrides or [], **found.to_json()}))
     else:
-        typer.echo(f"{run}: {found.metric} {found.value:.4f}, loss {found.loss:.4f}")
+        more = "".join(f", {name} {value:.4f}" for name, value in found.more.items())
+        typer.echo(f"{run}: {found.metric} {found.value:.4f}{more}, loss {found.loss:.4f}")

@@ -4,6 +4,7 @@ from typing import Literal, Protocol
 
 from mcore.data.compression import compression_table
 from mcore.data.mqar import Mqar
+from mcore.data.series.task import SeriesData, SeriesTask, series_task
 from mcore.data.task import Batch, PackedBatch, Task
 from mcore.data.text import Text, open_text
 
@@ -12,6 +13,7 @@ __all__ = [
     "DataSpec",
     "Mqar",
     "PackedBatch",
+    "SeriesTask",
     "Task",
     "Text",
     "compression_table",
@@ -55,16 +57,18 @@ class TextSpec(Protocol):
     def eval_bytes(self) -> int: ...
 
 
-DataSpec = MqarSpec | TextSpec
+DataSpec = MqarSpec | TextSpec | SeriesData
 
 
 def make_task(data: DataSpec, batch: int, seed: int) -> Task:
     """The task that a spec's `data` describes, in batches of `batch` rows.
 
-    Raises: DataError when files are missing, empty or unreadable.
+    Raises: DataError when files are missing, empty, unreadable or wrong.
     """
     if data.task == "mqar":
         sizes = (data.vocab, data.length, data.pairs, data.gap_power, data.eval_examples)
         return Mqar(*sizes, batch, seed)
+    if data.task == "series":
+        return series_task(data, batch, seed)
     train, held_out = open_text(data.corpus, data.paths, data.validation, data.eval_bytes)
     return Text(train, held_out, data.length, batch, seed, data.documents)

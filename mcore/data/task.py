@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ TRAIN, HELD_OUT = 0, 1
 class Batch(NamedTuple):
     """Rows of tokens and what to predict at each of them.
 
-    Shapes: tokens (B, T) int64; labels (B, T) int64, -1 where nothing is scored.
+    Shapes: tokens (B, T) int64; labels (B, T) int64, -1 where nothing is scored. Of series, tokens
+    (B, T, C) float64; labels of classes (B, T), of values (B, T, O), NaN where nothing is scored.
     """
 
-    tokens: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    tokens: NDArray[Any]
+    labels: NDArray[Any]
 
 
 class PackedBatch(NamedTuple):
@@ -37,7 +38,7 @@ class Task(Protocol):
 
     @property
     def metric(self) -> str:
-        """How a model is judged: `accuracy` (more is better) or `bits_per_byte` (less is)."""
+        """How a model is judged: `accuracy` (more is better); `bits_per_byte`, `mae` (less is)."""
 
     @property
     def description(self) -> str:

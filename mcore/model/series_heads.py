@@ -96,7 +96,7 @@ class Values:
 
     def finish(self, arrays: Params, raw: Array, data: Array) -> Array:
         """In the data's units."""
-        y = raw * arrays[STD] + self._origin(arrays, data)
+        y = raw * arrays[STD] + self.origin(arrays, data)
         return y.astype(raw.dtype)
 
     def finish_backward(self, arrays: Params, d_outputs: Array) -> Array:
@@ -105,14 +105,18 @@ class Values:
 
     def loss(self, arrays: Params, raw: Array, data: Array, labels: Array) -> tuple[Loss, Any]:
         """Of errors in units of `head.std`."""
-        wanted = (labels - self._origin(arrays, data)) / arrays[STD]
+        wanted = (labels - self.origin(arrays, data)) / arrays[STD]
         return value_loss(raw, wanted.astype(raw.dtype), self.cost)
 
-    def _origin(self, arrays: Params, data: Array) -> Array:
-        """What an output is when its raw number is 0."""
+    def origin(self, arrays: Params, data: Array) -> Array:
+        """What an output is when its raw number is 0: the simplest guess."""
         if not self.anchors:
             return arrays[MEAN]
         places = list(self.anchors)
         last = data[..., places].astype("float64")
         anchor = np.where(np.isnan(last), arrays["input.mean"][places], last)
         return np.asarray(arrays[MEAN] + anchor)
+
+    def scale(self, arrays: Params) -> Array:
+        """The standard deviation of what each output is about, (O,)."""
+        return arrays["input.std"][list(self.anchors)] if self.anchors else arrays[STD]

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+METRICS = ("accuracy", "bits_per_byte", "mae", "rmse", "skill")
+"""What of a record is shown beside its loss."""
+
 
 class Display(Protocol):
     """Told what happens; none of it changes what is computed."""
@@ -88,9 +91,7 @@ def describe(record: Mapping[str, Any]) -> str:
     """`loss 2.31  accuracy 0.25  0.003 lr  12,300 tokens/s`."""
     parts = ["held out"] if record["kind"] == "eval" else []
     parts += [f"loss {record['loss']:.4f}"]
-    parts += [
-        f"{name} {record[name]:.4f}" for name in ("accuracy", "bits_per_byte") if name in record
-    ]
+    parts += [f"{name} {record[name]:.4f}" for name in METRICS if name in record]
     parts += [f"lr {record['lr']:.2e}"] if "lr" in record else []
     rate = record.get("tokens_per_second")
     return "  ".join([*parts, f"{rate:,.0f} tokens/s"] if rate else parts)

@@ -1,8 +1,8 @@
 """How well a model does on held-out batches."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from mcore.data import Batch
 from mcore.errors import NonFiniteError
 from mcore.training.finite import find_place, loss_of, message
 from mcore.training.protocols import Trainable
+from mcore.training.value_errors import ValueErrors
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,17 @@ class Evaluation:
     """Averages over all labels.
 
     Attributes:
-        loss: mean nats a label.
+        loss: mean nats a label; of real values, the mean cost of a standardised error.
         metric: name of `value`.
-        value: `accuracy` is the share of labels ranked first, `bits_per_byte` is loss / ln 2.
+        value: `accuracy` is the share of labels ranked first, `bits_per_byte` is loss / ln 2,
+            `mae` the mean absolute error in the data's units.
+        more: other numbers by name.
     """
 
     loss: float
     metric: str
     value: float
+    more: Mapping[str, float] = field(default_factory=dict)
 
     def better_than(self, best: float | None) -> bool:
         """Whether this is the best value so far; ties go to the earlier one."""
@@ -34,8 +38,11 @@ class Evaluation:
         return self.value > best if self.metric == "accuracy" else self.value < best
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data, `more` only if there is any."""
+        content = asdict(self)
+        if not self.more:
+            del content["more"]
+        return content
 
 
 def evaluate(model: Trainable, batches: Iterable[Batch], metric: str, step: int) -> Evaluation:
@@ -43,7 +50,7 @@ def evaluate(model: Trainable, batches: Iterable[Batch], metric: str, step: int)
 
     Raises: NonFiniteError, naming the step and the place, when a loss is NaN or infinite.
     """
-    nats, count, correct = 0.0, 0, 0
+    nats, count, correct, errors = 0.0, 0, 0, ValueErrors()
     for batch in batches:
         with np.errstate(all="ignore"):
             part, _ = loss_of(f"after step {step}", batch, model)
@@ -53,9 +60,15 @@ def evaluate(model: Trainable, batches: Iterable[Batch], metric: str, step: int)
         nats += part.value * part.count
         count += part.count
         correct += part.correct
+        if metric == "mae":
+            errors.add(model, batch)
+    if metric == "mae":
+        return Evaluation(nats / count, metric, *errors.scores())
     return score(nats / count, correct / count, metric)
 
 
 def score(loss: float, accuracy: float, metric: str) -> Evaluation:
-    """The evaluation with these averages."""
+    """The evaluation with these averages; of real values, their loss alone."""
+    if metric == "mae":
+        return Evaluation(loss, "loss", loss)
     return Evaluation(loss, metric, accuracy if metric == "accuracy" else loss / math.log(2.0))

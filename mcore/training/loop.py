@@ -146,7 +146,7 @@ class Loop:
 
     def _record(self, kind: str, result: Evaluation, numbers: Mapping[str, Any]) -> None:
         record = {"kind": kind, "step": self.state.step, "loss": result.loss}
-        record |= {result.metric: result.value, **numbers}
+        record |= {result.metric: result.value, **result.more, **numbers}
         record["seconds"] = round(self.state.seconds + self.speed.seconds, 3)
         self.setting.folder.append(record)
         self.setting.display.record(record)

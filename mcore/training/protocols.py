@@ -39,8 +39,8 @@ class Trainable(Protocol):
 
     def loss(
         self,
-        tokens: NDArray[np.int64],
-        labels: NDArray[np.int64],
+        tokens: NDArray[Any],
+        labels: NDArray[Any],
         state: Mapping[str, Array] | None = None,
         /,
         *,

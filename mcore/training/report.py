@@ -16,6 +16,8 @@ def summary(result: Result) -> list[str]:
         f"{result.run}: {result.metric} {result.value:.4f} (best {result.best:.4f}), "
         f"loss {result.loss:.4f} after {result.step} steps in {minutes}:{seconds:02}"
     ]
+    if result.more:
+        lines[0] += ", " + ", ".join(f"{name} {x:.4f}" for name, x in result.more.items())
     if result.compression:
         others = ", ".join(f"{name} {bits:.4f}" for name, bits in result.compression)
         lines.append(f"bits_per_byte of the same held-out files by {others}")

@@ -12,8 +12,9 @@ class Result:
 
     Attributes:
         run: its folder.
-        metric: `accuracy` or `bits_per_byte`; `value` is that of the last parameters on the
-            held-out data, `best` the best of all evaluations, `loss` mean nats a label.
+        metric: `accuracy`, `bits_per_byte` or `mae`; `value` is that of the last parameters on the
+            held-out data, `best` the best of all evaluations, `loss` mean nats a label, `more`
+            other numbers beside `value`.
         parameters: how many numbers were trained.
         state_bytes: what one stream keeps after `data.length` tokens.
         tokens_per_second: training speed; None when no step after the first was timed.
@@ -33,6 +34,7 @@ class Result:
     tokens_per_second: float | None
     seconds: float
     compression: tuple[tuple[str, float], ...] = ()
+    more: Mapping[str, float] = field(default_factory=dict)
     comparison: Mapping[str, "Result"] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcore.data import Task, compression_table, make_task
+from mcore.data import SeriesTask, Task, compression_table, make_task
 from mcore.data.text import Text
 from mcore.errors import SnapshotError
+from mcore.model import Model
 from mcore.snapshot import write_whole
 from mcore.spec.compare import variants
 from mcore.spec.dump import dump_spec
@@ -85,6 +86,8 @@ class _Runner:
         if (done := folder.read_json(RESULT)) is not None:
             return Result.from_json(folder.path, done)
         task, model = _task(spec), self.compile_model(spec)
+        if isinstance(task, SeriesTask) and isinstance(model, Model):
+            model.standardise(task.statistics())
         loop = Loop(Setting(spec, model, task, folder, self.display, interrupts))
         self._describe(spec, task, folder)
         self._restore(loop, folder)
@@ -142,6 +145,7 @@ def _result(loop: Loop, model: Trainable, spec: Spec) -> Result:
         metric=evaluation.metric,
         value=evaluation.value,
         best=best,
+        more=evaluation.more,
         parameters=sum(p.size for p in model.params.values()),
         state_bytes=model.state_bytes(spec.data.length),
         tokens_per_second=loop.speed.overall(),

@@ -5,9 +5,8 @@ at the border of the piece, what is remembered does not. At the end of the rows 
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mcore.arrays import Array
@@ -17,11 +16,11 @@ from mcore.data import Batch, PackedBatch, Task
 class Piece(NamedTuple):
     """Some tokens of each row, what to predict at them, and the state that they find.
 
-    Shapes: tokens (B, T) int64; labels (B, T) int64, -1 where nothing is scored.
+    Shapes: as of `Batch`.
     """
 
-    tokens: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    tokens: NDArray[Any]
+    labels: NDArray[Any]
     state: Mapping[str, Array]
 
 
