@@ -40,8 +40,8 @@ class Rows:
     def batch(self, rows: int, seed: int, step: int) -> list[Labelled]:
         """The rows of a step: all rows once in random order, then once more, and so on."""
         count = len(self.train)
-        places = np.arange(step * rows, (step + 1) * rows)
-        rounds = {int(place) // count for place in places}
+        places = range(step * rows, (step + 1) * rows)
+        rounds = {place // count for place in places}
         orders = {each: random_stream(seed, TRAIN, each).permutation(count) for each in rounds}
         return [self.train[orders[place // count][place % count]] for place in places]
 
