@@ -18,9 +18,10 @@ COMMANDS = {
     "plot": "a picture of the layer and memory tables",
     "presets": "every recall preset for some steps",
     "quickstart": "the quickstart for several seeds",
+    "motion": "sensor data beside simple answers: classes and forecasts",
 }
 
-TRAINING = ("model", "presets", "quickstart")
+TRAINING = ("model", "presets", "quickstart", "motion")
 """Commands that share the cores out themselves; the others limit every library to one thread."""
 
 

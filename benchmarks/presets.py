@@ -20,7 +20,7 @@ import numpy as np
 import mcore
 from benchmarks.machine import blas, machine
 from mcore.data import make_task
-from mcore.spec import Spec
+from mcore.spec import Spec, read_spec
 from mcore.training.optim import AdamW
 from mcore.training.step import take_step
 
@@ -64,7 +64,7 @@ class Run(NamedTuple):
 def recall_presets() -> dict[str, Path]:
     """Name -> file of the presets whose task is recall."""
     paths = sorted((ROOT / "specs").glob("*.yaml"))
-    return {p.stem: p for p in paths if mcore.load_spec(p).data.task == "mqar"}
+    return {p.stem: p for p in paths if read_spec(p).data.task == "mqar"}
 
 
 def train(spec: Spec) -> Run:

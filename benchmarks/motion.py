@@ -1,0 +1,151 @@
+"""Sensor data beside simple answers: movements of a smartwatch, and a gait some steps ahead.
+
+    python -m benchmarks motion [--seeds 0 1 2 3 4] [--wheels WHEEL ...]
+
+Trains `specs/motion.yaml` on the published split of BasicMotions, and a forecast of the gait
+recording that aeon carries, for several seeds; writes both tables to
+`benchmarks/results/motion.md`. Some minutes on two cores.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mcore
+from benchmarks import series_baselines as simple
+from benchmarks.machine import machine
+from benchmarks.motion_data import FOLDER, GAIT, MOTIONS, fetch, present
+from benchmarks.results import RESULTS, table
+from mcore.data.series import Wanted, read_paths
+from mcore.errors import DataError
+from mcore.spec import Spec
+from mcore.spec.schema import SeriesSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDERS = (8, 32)
+"""Values that the linear autoregressions see."""
+
+COLUMNS = [
+    f"{place}_{way}"
+    for place in ("ankle", "leg", "trunk")
+    for way in ("horiz_fwd", "vert", "horiz_lateral")
+]
+FORECAST: dict[str, Any] = {
+    "model": {"width": 48, "depth": 2, "heads": 2},
+    "memory": {
+        "recurrence": "gated_delta",
+        "segmentation": {"kind": "constant", "length": 64},
+        "readout": "grm",
+    },
+    "data": {
+        "task": "series",
+        "paths": [str(FOLDER / GAIT)],
+        "columns": COLUMNS,
+        "target": ["ankle_horiz_fwd", "leg_horiz_fwd", "trunk_horiz_fwd"],
+        "horizon": 8,
+        "length": 256,
+        "validation": 0.2,
+        "loss": "mae",
+    },
+    "train": {"steps": 400, "batch": 16, "optimizer": {"kind": "adamw", "lr": 5e-3}},
+}
+
+
+def motions() -> tuple[simple.Split, simple.Labels]:
+    """BasicMotions as arrays, and the labels of the test rows."""
+    data = _data(_motion_spec(0))
+    train, test = (read_paths([str(FOLDER / name)], Wanted(data.columns)) for name in MOTIONS)
+    sides = [np.stack([row.x for row in rows]) for rows in (train, test)]
+    labels = [np.array([data.classes.index(row.label) for row in rows]) for rows in (train, test)]
+    return simple.Split(sides[0], labels[0], sides[1]), labels[1]
+
+
+def motion_rows(seeds: list[int], folder: Path) -> list[list[str]]:
+    """A row for each way to classify: accuracy on the test rows, for each seed."""
+    split, truth = motions()
+    rows = []
+    for name, answer in simple.CLASSIFIERS.items():
+        accuracy = float((answer(split) == truth).mean())
+        rows.append([name, *[f"{accuracy:.3f}"] * len(seeds), f"{accuracy:.3f}"])
+    found = [mcore.train(_motion_spec(seed), folder / f"motion-{seed}").value for seed in seeds]
+    cells = [f"{value:.3f}" for value in (*found, float(np.mean(found)))]
+    return [*rows, ["mcore, `specs/motion.yaml`", *cells]]
+
+
+def forecast_rows(seeds: list[int], folder: Path) -> list[list[str]]:
+    """A row for each way to forecast: mae, rmse and skill on the last fifth of the recording."""
+    ahead = _ahead()
+    answers = {"persistence": simple.persistence(ahead)}
+    answers |= {
+        f"linear autoregression of {order} steps": simple.autoregression(ahead, order)
+        for order in ORDERS
+    }
+    rows = [[name, *_scores(ahead, answer)] for name, answer in answers.items()]
+    for seed in seeds:
+        spec = mcore.load_spec(FORECAST, [f"train.seed={seed}"])
+        result = mcore.train(spec, folder / f"gait-{seed}")
+        more = result.more
+        cells = [f"{result.value:.1f}", f"{more['rmse']:.1f}", f"{more['skill']:.3f}"]
+        rows.append([f"mcore, seed {seed}", *cells])
+    return rows
+
+
+def _ahead() -> simple.Ahead:
+    data = _data(mcore.load_spec(FORECAST))
+    (series,) = read_paths(data.paths, Wanted(data.columns))
+    targets = tuple(map(data.columns.index, data.target))
+    tokens = len(series.x)
+    return simple.Ahead(series.x, tokens - round(data.validation * tokens), targets, data.horizon)
+
+
+def _scores(ahead: simple.Ahead, answer: simple.Floats) -> list[str]:
+    held = slice(ahead.cut, None)
+    wanted, last = simple.following(ahead)[held], simple.persistence(ahead)[held]
+    scale = ahead.x[: ahead.cut, list(ahead.targets)].std(axis=0)
+    error = np.abs(answer[held] - wanted)
+    skill = 1 - np.nansum(error / scale) / np.nansum(np.abs(last - wanted) / scale)
+    rmse = float(np.sqrt(np.nanmean(error**2)))
+    return [f"{np.nanmean(error):.1f}", f"{rmse:.1f}", f"{skill:.3f}"]
+
+
+def _data(spec: Spec) -> SeriesSpec:
+    assert isinstance(spec.data, SeriesSpec)
+    return spec.data
+
+
+def _motion_spec(seed: int) -> Spec:
+    paths, test = (f"[{FOLDER / name}]" for name in MOTIONS)
+    overrides = [f"train.seed={seed}", f"data.paths={paths}", f"data.test={test}"]
+    return mcore.load_spec(ROOT / "specs" / "motion.yaml", overrides)
+
+
+def main() -> None:
+    """Fetch what is missing, train, write and print the tables."""
+    parser = argparse.ArgumentParser(description="Sensor data beside simple answers.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--wheels", type=Path, nargs="*", default=[], help="of aeon and sktime")
+    given = parser.parse_args()
+    try:
+        if given.wheels or not present():
+            fetch(given.wheels)
+    except DataError as error:
+        raise SystemExit(str(error)) from None
+    lines = [f"{machine()}.", "", "Share of BasicMotions' 40 test rows whose class is right:", ""]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        head = ["", *(f"seed {seed}" for seed in given.seeds), "mean"]
+        lines += table(head, motion_rows(given.seeds, folder))
+        if (FOLDER / GAIT).exists():
+            lines += ["", "Three accelerations of a walking person, 1 to 8 steps of 1/64 s ahead,"]
+            lines += ["on the last fifth of the recording:", ""]
+            lines += table(["", "mae", "rmse", "skill"], forecast_rows(given.seeds, folder))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "motion.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
