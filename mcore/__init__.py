@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mcore.compose import memory
     from mcore.memory_layer import Memory
     from mcore.model import Model
+    from mcore.pool import SessionPool
     from mcore.session import Session
     from mcore.spec import Spec
     from mcore.spec.plan import Plan
@@ -47,6 +48,7 @@ __all__ = [
     "Model",
     "NonFiniteError",
     "Session",
+    "SessionPool",
     "ShapeError",
     "SnapshotError",
     "Spec",
@@ -65,6 +67,7 @@ _LAZY = {
     "Memory": "mcore.memory_layer",
     "Model": "mcore.model",
     "Session": "mcore.session",
+    "SessionPool": "mcore.pool",
     "Spec": "mcore.spec",
     "Stream": "mcore.stream",
     "memory": "mcore.compose",

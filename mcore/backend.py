@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from mcore.arrays import Array
 from mcore.cache import CachePolicy, MemoryState
@@ -183,6 +183,29 @@ class Decoder(Protocol):
         Raises:
             InputError: `log_decay` is not finite; the memory is then as it was.
         """
+
+
+@runtime_checkable
+class RowDecoder(Decoder, Protocol):
+    """A decoder whose rows are streams of their own: each goes on, comes and leaves by itself."""
+
+    def feed_rows(self, rows: Array, inputs: Inputs, closes: Array) -> Array:
+        """y (n, 1, H, V) of one token of the rows (n,), ascending; the others stay as they are.
+
+        Args:
+            rows: their places.
+            inputs: of those rows alone, as `feed` takes them.
+            closes: (n,) whose open segment ends after this token.
+
+        Raises:
+            InputError: `log_decay` is not finite; the memory is then as it was.
+        """
+
+    def take(self, row: int) -> MemoryState:
+        """The state of one row, as of a batch of one; a copy."""
+
+    def put(self, row: int, state: MemoryState) -> None:
+        """Overwrite one row by the state of a batch of one."""
 
 
 class Backend(Protocol):

@@ -1,13 +1,12 @@
-"""One stream through a model: feed tokens as they come, save, restore."""
+"""One stream through a model: feed it as it comes, save, restore."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.errors import SnapshotError
 from mcore.model.memory_mixer import memory_arrays
 from mcore.model.part import LIVE, State, prefixed
 from mcore.stream import Stream
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A stream with its memory: any split of the tokens into feeds gives the batch answer.
+    """A stream with its memory: any split of it into feeds gives the batch answer.
 
     Memories change in place (`Memory.stream`): a feed that is interrupted from outside leaves some
     of them ahead of others; `restore` then, or set `state`.
@@ -42,63 +41,60 @@ class Session:
     def state(self, state: State) -> None:
         self._carried = dict(state)
 
-    def feed(self, tokens: Array) -> Array:
-        """Outputs of the next tokens: logits, or what the head of a model of series gives.
+    def feed(self, x: Array) -> Array:
+        """The model's answers to what comes next.
 
-        Shapes: tokens (T,) -> (T, vocab); (B, T) -> (B, T, vocab), for B streams in step. Of
-        series, (T, C) -> (T, O); (B, T, C) -> (B, T, O).
+        Shapes: tokens (T,) -> (T, vocab); (B, T) -> (B, T, vocab), for B streams in step. Of a
+            model with C real-valued channels: (T, C) -> (T, .); (B, T, C) -> (B, T, .).
 
         Raises:
             SpecError: the segmentation depends on the total length.
             ShapeError: T = 0, or another number of streams than before.
         """
-        tokens = np.asarray(tokens)
-        alone = tokens.ndim == (1 if self.model.channels is None else 2)
-        rows = tokens[None] if alone else tokens
+        x = np.asarray(x)
+        alone = x.ndim == rank_of(self.model)
         live = {**self._carried, LIVE: np.True_}
-        outputs, self._carried = self.model.step(rows, live)  # type: ignore[arg-type]
-        return outputs[0] if alone else outputs
+        y, self._carried = self.model.step(x[None] if alone else x, live)  # type: ignore[arg-type]
+        return y[0] if alone else y
 
     @property
     def nbytes(self) -> int:
         """Size of the state."""
         return sum(x.nbytes for x in self.state.values())
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, note: Mapping[str, Any] | None = None) -> None:
         """Write the stream's state (not the model) as one file, atomically.
 
-        The stream goes on from what was written: to the bit as one that is restored from it.
-        """
-        from mcore.snapshot import Snapshot, write_snapshot
-
-        self.state = state = self.state
-        write_snapshot(Path(path), Snapshot(_fingerprint(self.model), state))
-
-    def restore(self, path: str | Path) -> None:
-        """Go on from a saved state.
+        The stream goes on from what was written: to the bit as one that is restored from it. A
+        `note`, anything JSON can hold, is kept with it.
 
         Raises:
-            SnapshotError: the file is damaged, or of a stream through another kind of model.
+            SnapshotError: the disk does not take it.
         """
-        from mcore.snapshot import read_snapshot
+        from mcore.session_file import write_stream
 
-        snapshot = read_snapshot(Path(path))
-        if snapshot.spec != _fingerprint(self.model):
-            raise SnapshotError(
-                f"{path}: is not a stream through this model; restore it in a session of the "
-                "model that it was saved from"
-            )
-        self.state = dict(snapshot.params)
+        self.state = state = self.state
+        write_stream(path, self.model, state, note)
+
+    def restore(self, path: str | Path) -> dict[str, Any]:
+        """Go on from a saved state; returns the note that was saved with it.
+
+        Raises:
+            SnapshotError: the file is damaged, of a newer mcore, or of a stream through another
+                kind of model.
+        """
+        from mcore.session_file import read_stream
+
+        self.state, note = read_stream(path, self.model)
+        return note
+
+
+def rank_of(model: "Model") -> int:
+    """Axes of one stream's input: 1 for tokens (T,), 2 for vectors (T, C)."""
+    return 1 if getattr(model, "channels", None) is None else 2
 
 
 def _arrays(name: str, stream: Stream) -> State:
     """The arrays that a stream carried as `name` stands for."""
     scope, state = name.rpartition(".")[0], stream.state
     return {} if state is None else prefixed(scope, memory_arrays(state))
-
-
-def _fingerprint(model: "Model") -> str:
-    """Names and shapes of the parameters, and the axes of the memory."""
-    shapes = {name: list(x.shape) for name, x in model.params.items()}
-    memory = model.spec.memory.model_dump(mode="json")
-    return json.dumps({"session": shapes, "memory": memory}, sort_keys=True)

@@ -100,7 +100,7 @@ class Stream:
         begun = self._stretch.position + self._stretch.length - self._left
         for row, position in enumerate(begun.tolist()):
             self.memory.segmentation.borders(row, position, position + dims.T)
-        tokens = [_token(arrays, self.memory.inputs, t) for t in range(dims.T)]
+        tokens = [token_of(arrays, self.memory.inputs, t) for t in range(dims.T)]
         return np.concatenate([self._one(token) for token in tokens], axis=1)
 
     def _one(self, token: Mapping[str, Array]) -> Array:
@@ -160,7 +160,7 @@ class _Stretch(NamedTuple):
         return int(self.remaining.min())
 
 
-def _token(arrays: Mapping[str, Array], declared: Mapping[str, str], t: int) -> dict[str, Array]:
+def token_of(arrays: Mapping[str, Array], declared: Mapping[str, str], t: int) -> dict[str, Array]:
     """Token t of all inputs, each without gaps."""
     return {
         name: np.require(x[:, t : t + 1] if "T" in declared[name].split() else x, None, ["C", "A"])

@@ -13,7 +13,8 @@ LAYERS: list[tuple[str, ...]] = [
     ("backend",),
     ("layers", "reading", "continuation", "memory_layer", "axes", "compose"),
     ("model",),
-    ("session", "data", "training", "spec"),
+    ("session", "session_file", "data", "training", "spec"),
+    ("pool",),
 ]
 """From the ground up: a module imports from its own row and from those above it in this list."""
 

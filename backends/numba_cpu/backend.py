@@ -8,7 +8,7 @@ import numba
 from mcore.arrays import Array
 from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
 from mcore.backends.numba_cpu import attention as _attention
-from mcore.backends.numba_cpu import decode as _decode
+from mcore.backends.numba_cpu import decode_rows as _decode
 from mcore.backends.numba_cpu import deep_soup as _deep_soup
 from mcore.backends.numba_cpu import families as _families
 from mcore.backends.numba_cpu import fused as _fused
@@ -203,4 +203,4 @@ class NumbaBackend(ReferenceBackend):
 
     def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
         """One kernel call a token for matrix memories under all readouts but soup and sigmoid."""
-        return _decode.decoder(decoding, state)
+        return _decode.decoder(decoding, state, self.threads)

@@ -1,5 +1,6 @@
 """Decoding: a memory that is fed token by token, in place, one kernel call a token."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode_arrays import drained, empty_memory, fill, grown
-from mcore.backends.numba_cpu.decode_plan import decodes, token_names
+from mcore.backends.numba_cpu.decode_plan import token_names
 from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, Token, space
 from mcore.cache import LEDGER, MemoryState
 from mcore.cache.state import PER_CHECKPOINT
@@ -19,10 +20,7 @@ from mcore.recurrence import Inputs
 SLOTS = 64
 """Room for so many checkpoints at first."""
 
-
-def decoder(decoding: Decoding, state: MemoryState) -> "NumbaDecoder | None":
-    """See `mcore.backend.Backend.decoder`."""
-    return NumbaDecoder(decoding, state) if decodes(decoding) else None
+INFINITE = "log_decay: has -inf or NaN; any finite value would do, e.g. -40"
 
 
 class NumbaDecoder:
@@ -41,7 +39,7 @@ class NumbaDecoder:
         dims = decoding.dims
         self._limit = decoding.cache.limit or np.iinfo(np.int64).max
         self._shape, self._dtype = (dims.B, 1, dims.H, dims.V), state.online.dtype
-        self._span = (0, dims.B * dims.H)
+        self._tasks = (np.arange(dims.B), 0, dims.B * dims.H)
         self._token, self._given, self._spread = self._slots()
         self._reserve(state)
 
@@ -63,28 +61,27 @@ class NumbaDecoder:
         if self._spread is not None:
             self._spread[...] = inputs["log_decay"]
         if closes is not None:
-            return self._close(closes)
+            return self._close(np.flatnonzero(closes), self._run)
         return self._run()
 
     def _run(self) -> Array:
         y = np.empty(self._shape, self._dtype)
-        if not self._entry(self._span, tuple(self._token), self.memory, self._space, y):
-            raise InputError("log_decay: has -inf or NaN; any finite value would do, e.g. -40")
+        if not self._entry(self._tasks, tuple(self._token), self.memory, self._space, y):
+            raise InputError(INFINITE)
         return y
 
-    def _close(self, closes: Array) -> Array:
-        """A token after which segments end: room for their checkpoints, and the books on them."""
+    def _close(self, rows: Array, run: Callable[[], Array]) -> Array:
+        """A token after which segments of `rows` end: room for their checkpoints, and the books."""
         memory = self.memory
         slots, books = memory.codes.shape[2], memory.books[:, 0]
-        if slots and slots < self._limit and (books[closes, COUNT] == slots).any():
+        if slots and slots < self._limit and (books[rows, COUNT] == slots).any():
             memory = self._grow(min(2 * slots, self._limit))
-        rows = np.flatnonzero(closes)
         lengths, taken = memory.books[rows, 0, LENGTH] + 1, _places(memory, rows)
-        memory.closes[:] = closes
+        memory.closes[rows] = True
         try:
-            y = self._run()
+            y = run()
         finally:
-            memory.closes[:] = False
+            memory.closes[rows] = False
         if slots:
             self._ledger[rows, taken] = 0
             self._ledger[rows, taken, 0] = lengths
@@ -114,7 +111,7 @@ class NumbaDecoder:
             self._ledger[row, :count] = state.ledger[row, begin:]
         self._space = space(self.memory)
         y = np.empty(self._shape, self._dtype)
-        arguments = (self._span, tuple(self._token), self.memory, self._space, y)
+        arguments = (self._tasks, tuple(self._token), self.memory, self._space, y)
         # The compiled entry itself: looking it up by the types of all arrays takes a microsecond.
         self._entry = decode_kernel.compile(tuple(map(numba.typeof, arguments)))
 

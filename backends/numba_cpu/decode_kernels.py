@@ -20,18 +20,19 @@ from mcore.recurrence.mlstm import LARGEST
 
 
 @kernel
-def decode_kernel(span: Any, inputs: Any, given: Any, space: Any, y: Any) -> Any:
-    """y (B, 1, H, V) for the tasks in `span`; returns whether the log-decays are finite.
+def decode_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> Any:
+    """y (B, 1, H, V) of some rows; returns whether their log-decays are finite.
 
-    `inputs` are the entries of a `Token`. If the log-decays are not finite, nothing has changed.
+    `tasks` are the rows, and which part of (rows x heads) is done: begin and end. `inputs` are the
+    entries of a `Token`. If the log-decays are not finite, nothing has changed.
     """
-    token, memory = borrowed_token(inputs), borrowed_memory(given)
-    if memory.plan[at.LAW] != at.EXPONENTIAL and not _finite(token):
+    token, memory, rows = borrowed_token(inputs), borrowed_memory(given), borrowed(tasks[0])
+    if memory.plan[at.LAW] != at.EXPONENTIAL and not _finite(token, rows):
         return False
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
     work.skipped[0] = 0
-    for task in range(span[0], span[1]):
-        _decode(token, (task // heads, task % heads), memory, work, answers)
+    for task in range(tasks[1], tasks[2]):
+        _decode(token, (rows[task // heads], task % heads), memory, work, answers)
     return True
 
 
@@ -47,13 +48,14 @@ def restore_kernel(memory: Any) -> None:
 
 
 @device
-def _finite(token: Any) -> bool:
-    for b in range(token.q.shape[0]):
+def _finite(token: Any, rows: Any) -> bool:
+    for i in range(rows.shape[0]):
+        b = rows[i]
         for h in range(token.q.shape[2]):
             if token.decay.size and not np.isfinite(token.decay[b, 0, h]):
                 return False
-            for i in range(token.decays.shape[3]):
-                if not np.isfinite(token.decays[b, 0, h, i]):
+            for j in range(token.decays.shape[3]):
+                if not np.isfinite(token.decays[b, 0, h, j]):
                     return False
     return True
 

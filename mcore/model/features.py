@@ -24,13 +24,13 @@ class Making(NamedTuple):
     Attributes:
         heads: H.
         params: the mixer's.
-        position: tokens that came before in the stream.
+        position: tokens that came before in the stream, of all rows or of each (B,).
         dense: what runs the dense pairs.
     """
 
     heads: int
     params: Params
-    position: int
+    position: int | Array
     dense: Dense
 
 

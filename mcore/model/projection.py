@@ -36,7 +36,7 @@ class Projection(Wiring):
         """Inputs by name, (B, T, H, width) or (B, T, H); x (B, T, D)."""
         reach = reach_of(state[DOCUMENT]) if DOCUMENT in state else None
         (z, last), z_saved = columns(x, params, self.slots, state.get("last"), reach)
-        position = int(state["position"][0]) if "position" in state else 0
+        position = _begun(state.get("position"))
         making = Making(self.heads, params, position, self.dense)
         whole = self._filter(params, state, z, reach)
         inputs, kept = {}, {}
@@ -84,7 +84,7 @@ class Projection(Wiring):
             found, grads = _added(found, more), _added(grads, weights)
         return found, grads
 
-    def _end(self, x: Array, position: int, found: dict[str, Array | None]) -> State:
+    def _end(self, x: Array, position: int | Array, found: dict[str, Array | None]) -> State:
         end = {name: value for name, value in found.items() if value is not None}
         if self.turns:
             end["position"] = np.full(x.shape[0], position + x.shape[1], np.int64)
@@ -118,6 +118,13 @@ class Saved(NamedTuple):
     inputs: dict[str, Any]
     shape: tuple[int, ...]
     end: State
+
+
+def _begun(position: Array | None) -> int | Array:
+    """Tokens before these: one number where all rows are in step, else (B,)."""
+    if position is None:
+        return 0
+    return int(position[0]) if (position == position[0]).all() else position
 
 
 def _added(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
