@@ -91,7 +91,7 @@ class Session:
 
 def rank_of(model: "Model") -> int:
     """Axes of one stream's input: 1 for tokens (T,), 2 for vectors (T, C)."""
-    return 1 if getattr(model, "channels", None) is None else 2
+    return 1 if model.channels is None else 2
 
 
 def _arrays(name: str, stream: Stream) -> State:

@@ -9,7 +9,13 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Decoding
-from mcore.backends.numba_cpu.decode_arrays import drained, empty_memory, fill, grown
+from mcore.backends.numba_cpu.decode_arrays import (
+    drained,
+    empty_memory,
+    fill,
+    grown,
+    heads,
+)
 from mcore.backends.numba_cpu.decode_plan import token_names
 from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, Token, space
 from mcore.cache import LEDGER, MemoryState
@@ -96,24 +102,33 @@ class NumbaDecoder:
 
     def _reserve(self, state: MemoryState) -> None:
         """Take over a state, with room for more."""
-        from mcore.backends.numba_cpu.decode_kernels import decode_kernel, restore_kernel
+        from mcore.backends.numba_cpu.decode_kernels import decode_kernel
 
         held = int(state.count.max())
         slots = SLOTS
         while slots < held:
             slots *= 2
         self.memory = empty_memory(self._decoding, state, min(slots, self._limit))
-        fill(self.memory, state)
-        restore_kernel(self.memory)
         self._ledger = np.zeros((len(state.count), self.memory.codes.shape[2], LEDGER))
-        for row, count in enumerate(state.count.tolist()):
-            begin = state.ledger.shape[1] - count
-            self._ledger[row, :count] = state.ledger[row, begin:]
+        self._fill(self.memory, self._ledger, state)
         self._space = space(self.memory)
         y = np.empty(self._shape, self._dtype)
         arguments = (self._tasks, tuple(self._token), self.memory, self._space, y)
         # The compiled entry itself: looking it up by the types of all arrays takes a microsecond.
         self._entry = decode_kernel.compile(tuple(map(numba.typeof, arguments)))
+
+    def _fill(self, memory: Memory, ledger: Array, state: MemoryState) -> None:
+        """Take over a state that fits, and the books on its checkpoints."""
+        from mcore.backends.numba_cpu.decode_kernels import restore_kernel
+
+        slots = memory.codes.shape[2]
+        head = heads(state, slots if slots == self._limit else slots + 1)
+        fill(memory, state, head)
+        restore_kernel(memory)
+        ledger[...] = 0
+        for row, count in enumerate(state.count.tolist() if slots else ()):
+            place = (head[row] + np.arange(count)) % slots
+            ledger[row, place] = state.ledger[row, state.ledger.shape[1] - count :]
 
     def _slots(self) -> tuple[list[Array], list[tuple[int, str]], Array | None]:
         """A token's entries, empty but for what is spread; where inputs go; and what is spread."""

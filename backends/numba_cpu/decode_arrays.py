@@ -87,25 +87,41 @@ def _longer(x: Array, slots: int) -> Array:
     return wide
 
 
-def fill(memory: Memory, state: MemoryState) -> None:
-    """Take over a state that fits."""
+def heads(state: MemoryState, slots: int) -> Array:
+    """(B,) the slot of each row's oldest checkpoint, if there are `slots` and never more.
+
+    Where a stream that was never moved has it, as far as can be told: answers are then summed in
+    the same order, and a stream that goes on from a state gives the same bits.
+    """
+    if not state.ledger.shape[1] or state.ledger.shape[1] < slots:
+        return np.zeros(len(state.count), np.int64)
+    tokens = state.ledger[:, :, 0]
+    regular = (state.count == slots) & (tokens == tokens[:, -1:]).all(axis=1)
+    closed = (state.position - state.length) // np.maximum(tokens[:, -1], 1).astype(np.int64)
+    return np.where(regular, closed % slots, 0)
+
+
+def fill(memory: Memory, state: MemoryState, head: Array) -> None:
+    """Take over a state that fits, with the oldest checkpoints in the slots `head` (B,)."""
     rows, width = memory.online.shape[2], _width(memory)
     memory.online[..., :width] = _matrices(state.online, rows)
     memory.keys[:] = state.keys
     memory.books[..., LENGTH] = state.length[:, None]
     memory.books[..., POSITION] = state.position[:, None]
     memory.books[..., COUNT] = state.count[:, None]
-    memory.books[..., HEAD] = 0
-    if not memory.codes.shape[2]:
+    memory.books[..., HEAD] = head[:, None]
+    slots = memory.codes.shape[2]
+    if not slots:
         return
     for row, count in enumerate(state.count.tolist()):
         begin = state.checkpoints.shape[1] - count
+        place = (head[row] + np.arange(count)) % slots
         stored = viewed(state.checkpoints[row, begin:].swapaxes(0, 1))
-        memory.codes[row, :, :count, :, :width] = _matrices(stored, rows)
+        memory.codes[row][:, place, :, :width] = _matrices(stored, rows)
         if memory.scales.shape[-1]:
-            memory.scales[row, :, :count] = state.scales[row, begin:].swapaxes(0, 1)
-        for slot in range(count if memory.contexts.size else 0):
-            context = state.contexts[row, begin + slot]
+            memory.scales[row][:, place] = state.scales[row, begin:].swapaxes(0, 1)
+        for age, slot in enumerate(place.tolist() if memory.contexts.size else ()):
+            context = state.contexts[row, begin + age]
             memory.contexts[row, :, slot // PANEL, :, slot % PANEL] = context
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode import INFINITE, NumbaDecoder
-from mcore.backends.numba_cpu.decode_arrays import drained, fill
+from mcore.backends.numba_cpu.decode_arrays import drained
 from mcore.backends.numba_cpu.decode_plan import decodes
 from mcore.backends.numba_cpu.decode_work import Memory, space
 from mcore.backends.numba_cpu.threads import Tasks, run
@@ -58,8 +58,6 @@ class NumbaRowDecoder(NumbaDecoder):
 
     def put(self, row: int, state: MemoryState) -> None:
         """See `mcore.backend.RowDecoder`."""
-        from mcore.backends.numba_cpu.decode_kernels import restore_kernel
-
         count, slots = int(state.count[0]), self.memory.codes.shape[2]
         while 0 < slots < count:
             slots = min(2 * slots, self._limit)
@@ -67,11 +65,7 @@ class NumbaRowDecoder(NumbaDecoder):
             self._grow(slots)
         place = _row(self.memory, row)
         place.contexts[...] = 0
-        fill(place, state)
-        restore_kernel(place)
-        self._ledger[row] = 0
-        if slots:
-            self._ledger[row, :count] = state.ledger[0, state.ledger.shape[1] - count :]
+        self._fill(place, self._ledger[row : row + 1], state)
 
     def _spread_out(self, place: int, rows: Array, x: Array) -> Array:
         """An input of some rows at their places among all."""

@@ -32,6 +32,9 @@ def run(
     kernel: Callable[..., None], tasks: Tasks, x: Any, work: Callable[..., Any], *out: Any
 ) -> None:
     """`kernel((begin, end), x, work(x), *out)` over shares of `tasks`, each with its own work."""
+    if tasks.threads == 1 or tasks.number == 1:
+        kernel((0, tasks.number), x, work(x), *out)
+        return
     largest = max(array.size for array in x if isinstance(array, np.ndarray))
     shares = max(
         1, min(kernel_threads(tasks.threads) if largest >= _WORTH_A_THREAD else 1, tasks.number)

@@ -8,7 +8,7 @@ What stands before and after the blocks is the layout's `ends`: of tokens as abo
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -235,11 +235,18 @@ class Model:
         (saved, head), weight = shard
         return self._hidden_backward(saved, *self.ends.loss_backward(head, weight))
 
+    @cached_property
+    def _names(self) -> dict[str, dict[str, str]]:
+        """For each part: names by which it knows its parameters -> their names in `params`."""
+        every: Any = {name: name for name in self.params}
+        return {part: cast(Any, scoped(every, part)) for part in self.layout.parts}
+
     def _hidden(self, data: Array, state: Mapping[str, Array]) -> tuple[Array, Any]:
         x, embedded = self.ends.embed(self.arrays, data)
         kept = []
         for name, part in self.layout.parts.items():
-            x, saved = part.forward(scoped(self.params, name), x, below(state, name))
+            own = {n: self.params[full] for n, full in self._names[name].items()}
+            x, saved = part.forward(own, x, below(state, name))
             kept.append(saved)
         hidden, norm = self.dense.rms_norm.forward(x, self.params[FINAL])
         return hidden, (embedded, kept, norm)

@@ -28,15 +28,14 @@ class Carried:
                 self._growing[name] = [None] * slots
 
     def groups(self, rows: Array) -> Iterator[Array]:
-        """The rows (n,) in groups whose arrays have the same sizes."""
+        """The rows (n,) in groups that one call takes: of the same sizes and counts."""
         if not self._growing:
             yield rows
             return
-        alike: dict[tuple[tuple[int, ...] | None, ...], list[int]] = {}
+        alike: dict[tuple[object, ...], list[int]] = {}
         for row in rows.tolist():
-            held = (arrays[row] for arrays in self._growing.values())
-            sizes = tuple(None if x is None else x.shape for x in held)
-            alike.setdefault(sizes, []).append(row)
+            held = tuple(_kind(arrays[row]) for arrays in self._growing.values())
+            alike.setdefault(held, []).append(row)
         yield from map(np.array, alike.values())
 
     def gather(self, rows: Array) -> State:
@@ -76,6 +75,13 @@ class Carried:
             )
         for arrays in self._growing.values():
             arrays += [None] * (slots - len(arrays))
+
+
+def _kind(x: Array | None) -> object:
+    """What must be the same in a call: the size, and counts, which are numbers for all rows."""
+    if x is None:
+        return None
+    return tuple(x.ravel().tolist()) if x.dtype.kind in "iu" else x.shape
 
 
 def _span(rows: Array) -> slice | Array:

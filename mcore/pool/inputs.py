@@ -1,7 +1,7 @@
 """What streams are fed with, checked before any of them changes."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from mcore.model import Model
 
 
-def checked(model: "Model", feeds: Mapping[Id, object]) -> list[Array]:
+def checked(model: "Model", feeds: Mapping[Any, object]) -> list[Array]:
     """The feeds as arrays, tokens (T,) or vectors (T, C), in order.
 
     Raises:
         ShapeError: another number of axes or channels, or T = 0; names the stream.
-        InputError: tokens that the model does not know, or numbers that are not finite; names the
-            stream.
+        InputError: tokens that the model does not know, or infinite numbers; names the stream.
     """
     arrays = [np.asarray(x) for x in feeds.values()]
     _check_shapes(model, list(feeds), arrays)
@@ -45,11 +44,11 @@ def _check_shapes(model: "Model", names: Sequence[Id], arrays: Sequence[Array]) 
 
 def _usable(model: "Model", x: Array) -> bool:
     if getattr(model, "channels", None) is not None:
-        return x.dtype.kind in "fiu" and bool(np.isfinite(x).all())
+        return x.dtype.kind in "fiu" and not bool(np.isinf(x).any())
     return x.dtype.kind in "iu" and bool(x.min() >= 0) and bool(x.max() < model.vocab)
 
 
 def _wanted(model: "Model") -> str:
     if getattr(model, "channels", None) is not None:
-        return "has NaN, infinity, or no real numbers; finite numbers would do"
+        return "has infinite numbers, or none; real numbers would do, or NaN where one is missing"
     return f"holds what is no token; integers from 0 to {model.vocab - 1} would do"

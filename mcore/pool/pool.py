@@ -1,10 +1,10 @@
 """Streams by name, advanced together; those that were not fed for long wait on disk."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from mcore.session_file import read_stream, write_stream
 
 if TYPE_CHECKING:
     from mcore.model import Model
+
+Name = TypeVar("Name", bound=Id)
 
 
 class SessionPool:
@@ -58,17 +60,17 @@ class SessionPool:
     def __len__(self) -> int:
         """Number of streams, in memory and on disk."""
         with self._lock:
-            return len(self._slots) + len(self._away)
+            return len(self._slots) + len(self._away) + len(self._broken)
 
     def __contains__(self, name: Id) -> bool:
         """Whether there is such a stream."""
         with self._lock:
-            return name in self._slots or name in self._away
+            return name in self._slots or name in self._away or name in self._broken
 
     def __iter__(self) -> Iterator[Id]:
-        """Ids of all streams: those on disk, then those in memory, the last fed at the end."""
+        """Ids of all streams: those in memory, the last fed at the end, come last."""
         with self._lock:
-            return iter([*sorted(self._away, key=str), *self._slots])
+            return iter([*sorted(self._away | self._broken, key=str), *self._slots])
 
     @property
     def resident(self) -> list[Id]:
@@ -94,13 +96,13 @@ class SessionPool:
             InputError: there is no such stream.
         """
         with self._lock:
-            self._check([name])
+            if name not in self:
+                raise InputError(_missing(name))
             self._leave(name)
-            self._away.discard(name)
             if self._disk is not None:
                 self._disk.forget(name)
 
-    def feed(self, feeds: Mapping[Id, object]) -> dict[Id, Array]:
+    def feed(self, feeds: Mapping[Name, object]) -> dict[Name, Array]:
         """The model's answers to what comes next in some streams, by their ids.
 
         Shapes: tokens (T,) -> (T, vocab), with a T for each stream; of a model with C real-valued
@@ -108,12 +110,12 @@ class SessionPool:
 
         Raises:
             InputError: a stream that is not there or was interrupted, tokens that the model does
-                not know, numbers that are not finite. No stream has changed then.
+                not know, infinite numbers. No stream has changed then.
             ShapeError: T = 0, or another number of axes or channels; likewise.
             SnapshotError: an evicted stream's file cannot be read.
         """
         with self._lock:
-            self._check(feeds, whole=True)
+            self._check(feeds)
             arrays, names = checked(self.model, feeds), list(feeds)
             most, answers = self.limit or max(len(names), 1), list[Array]()
             for begin in range(0, len(names), most):
@@ -129,7 +131,7 @@ class SessionPool:
             SnapshotError: the disk does not take it; it stays in memory then.
         """
         with self._lock:
-            self._check([name], whole=True)
+            self._check([name])
             if name in self._slots:
                 self._write(name)
                 self._leave(name)
@@ -141,7 +143,6 @@ class SessionPool:
         Raises: as `evict`.
         """
         with self._lock:
-            self._check(self._slots, whole=True)
             for name in self._slots:
                 self._write(name)
 
@@ -153,7 +154,7 @@ class SessionPool:
             SnapshotError: an evicted stream's file cannot be read.
         """
         with self._lock:
-            self._check([name], whole=True)
+            self._check([name])
             if name in self._slots:
                 return self._batch.take(self._slots[name])
             assert self._disk is not None
@@ -177,19 +178,17 @@ class SessionPool:
         """
         state, _ = read_stream(path, self.model)
         with self._lock:
-            if name in self:
-                self._leave(name)
-                self._away.discard(name)
+            self._leave(name)
             self._enter(name, state)
 
-    def _check(self, names: Mapping[Id, object] | Sequence[Id], whole: bool = False) -> None:
+    def _check(self, names: Iterable[Id]) -> None:
         for name in names:
-            if name not in self._slots and name not in self._away:
-                raise InputError(f"stream {name!r}: is not there; add it first")
-            if whole and name in self._broken:
+            if name in self._broken:
                 raise InputError(
                     f"stream {name!r}: a feed of it was interrupted; restore or remove it"
                 )
+            if name not in self._slots and name not in self._away:
+                raise InputError(_missing(name))
 
     def _advance(self, names: Sequence[Id], arrays: Sequence[Array]) -> list[Array]:
         """Answers (T, .) for streams that fit into memory together."""
@@ -199,13 +198,20 @@ class SessionPool:
         for name in names:
             self._bring(name)
         slots = np.array([self._slots[name] for name in names])
-        self._broken.update(names)
-        pieces: list[list[Array]] = [[] for _ in names]
+        try:
+            return self._answers(slots, arrays)
+        except BaseException:
+            for name in names:
+                self._leave(name)
+            self._broken.update(names)
+            raise
+
+    def _answers(self, slots: Array, arrays: Sequence[Array]) -> list[Array]:
+        pieces: list[list[Array]] = [[] for _ in arrays]
         for members, begin, end in rectangles([len(x) for x in arrays]):
             x = np.stack([arrays[i][begin:end] for i in members.tolist()])
             for i, y in zip(members.tolist(), self._batch.advance(slots[members], x), strict=True):
                 pieces[i].append(y)
-        self._broken.difference_update(names)
         return [p[0].copy() if len(p) == 1 else np.concatenate(p) for p in pieces]
 
     def _bring(self, name: Id) -> None:
@@ -213,25 +219,27 @@ class SessionPool:
         if name not in self._slots:
             assert self._disk is not None
             self._enter(name, self._disk.read(name))
-            self._away.discard(name)
 
     def _enter(self, name: Id, state: State) -> None:
         if not isinstance(name, str | int):
             raise InputError(f"stream {name!r}: text or a whole number would do as a name")
         if self.limit is not None and len(self._slots) >= self.limit:
-            oldest = next((other for other in self._slots if other not in self._broken), None)
-            if oldest is not None:
-                self.evict(oldest)
+            self.evict(next(iter(self._slots)))
         self._slots[name] = self._batch.begin(state)
+        self._away.discard(name)
 
     def _leave(self, name: Id) -> None:
+        """Be without a stream, wherever it is."""
         self._broken.discard(name)
+        self._away.discard(name)
         if name in self._slots:
             self._batch.end(self._slots.pop(name))
 
     def _write(self, name: Id) -> None:
         if self._disk is None:
-            raise InputError(
-                "evict: this pool has no folder; SessionPool(model, folder=...) would do"
-            )
+            raise InputError("folder: this pool has none to write streams to; give it one")
         self._disk.write(name, self._batch.take(self._slots[name]))
+
+
+def _missing(name: Id) -> str:
+    return f"stream {name!r}: is not there; add it first"
