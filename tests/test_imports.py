@@ -8,13 +8,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "arrays", "threads"),
+    ("errors", "arrays", "dlpack", "threads"),
     ("snapshot", "router", "segmentation", "segments", "readout", "recurrence", "cache"),
     ("backend",),
     ("layers", "reading", "continuation", "memory_layer", "axes", "compose"),
     ("model",),
-    ("session", "session_file", "data", "training", "spec"),
-    ("pool",),
+    ("session", "session_file", "data", "training", "spec", "weights"),
+    ("pool", "interop", "export"),
 ]
 """From the ground up: a module imports from its own row and from those above it in this list."""
 

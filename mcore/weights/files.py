@@ -1,0 +1,70 @@
+"""Arrays by name, from where weights lie: a safetensors file, one inside a wheel, or a dict."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.errors import InputError, SnapshotError
+
+Source = str | Path | Mapping[str, object]
+"""A safetensors file, or arrays by name (a torch `state_dict` will do)."""
+
+
+def read_arrays(source: Source) -> dict[str, object]:
+    """All arrays of a source, by name.
+
+    Raises:
+        SnapshotError: the file is missing, cut short, or not a safetensors file.
+        InputError: the source is neither a path nor a dict.
+    """
+    if isinstance(source, Mapping):
+        return dict(source)
+    if not isinstance(source, str | Path):
+        kind = type(source).__name__
+        raise InputError(f"source: a {kind}; the path of a safetensors file or a dict would do")
+    return dict(parse(str(source), read_bytes(Path(source))))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; raises SnapshotError when it cannot be read."""
+    try:
+        return path.expanduser().read_bytes()
+    except FileNotFoundError:
+        raise SnapshotError(f"{path}: no such file") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SnapshotError(f"{path}: cannot be read: {reason}") from None
+
+
+def read_member(path: Path, name: str) -> bytes:
+    """One file of a wheel; raises SnapshotError when there is no such wheel or file in it."""
+    read_bytes(path)
+    try:
+        with zipfile.ZipFile(path.expanduser()) as wheel:
+            return wheel.read(name)
+    except zipfile.BadZipFile:
+        raise SnapshotError(f"{path}: is cut short or not a wheel") from None
+    except KeyError:
+        raise SnapshotError(f"{path}: has no {name} in it") from None
+
+
+def parse(where: str, content: bytes) -> dict[str, Array]:
+    """The arrays of a safetensors file's content; `where` is for the error."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        reason = f"cut short, not a safetensors file, or of a type that NumPy lacks ({error})"
+        raise SnapshotError(f"{where}: is {reason}") from None
+
+
+def serialise(arrays: Mapping[str, Array]) -> bytes:
+    """The content of a safetensors file with these arrays."""
+    from safetensors.numpy import save
+
+    return save({name: np.ascontiguousarray(x) for name, x in arrays.items()})
