@@ -51,7 +51,7 @@ def _array(tensor: dict[int, bytes | int], sizes: list[bytes | int]) -> tuple[st
     if kind not in TYPES or not isinstance(numbers, bytes):
         return "", None
     shape = [n for size in sizes for n in ([size] if isinstance(size, int) else _packed(size))]
-    array = np.frombuffer(numbers, TYPES[kind])  # type: ignore[index]
+    array = np.frombuffer(numbers, TYPES[kind])
     if array.size != prod(shape):
         raise ValueError(f"{name.decode()} has {array.size} numbers for {shape}")
     return name.decode(), array.reshape(shape)
@@ -96,10 +96,11 @@ def _packed(values: bytes) -> list[int]:
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
     """A whole number, 7 bits a byte, and the place behind it."""
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 70, 7):
         byte = message[place]
         value |= (byte & 127) << shift
-        place, shift = place + 1, shift + 7
+        place += 1
         if byte < 128:
             return value, place
+    raise ValueError("a number does not end")

@@ -155,7 +155,7 @@ class Rnn:
         if d_above.shape != saved.shape:
             raise ShapeError(f"dh: shape {d_above.shape}, expected that of h {saved.shape}")
         grads: dict[str, Any] = {}
-        d_states = []
+        d_states: list[Any] = []
         for n, suffix in reversed(list(enumerate(self.layers))):
             d_inputs = self.memory.backward(saved.memories[n], d_above[:, :, None], d_last[n])
             grads |= gates_backward(saved.projected[n], d_inputs, suffix)

@@ -80,7 +80,7 @@ def states_of(arrays: Mapping[str, Array], origin: str) -> RnnState | None:
     for name, x in arrays.items():
         n, _, field = name.partition(".")
         layers.setdefault(int(n), {})[field] = x
-    states = [MemoryState(**layers[n], origin=origin) for n in sorted(layers)]  # type: ignore[arg-type]
+    states = [MemoryState(**layers[n], origin=origin) for n in sorted(layers)]
     return tuple(states) or None
 
 
