@@ -14,6 +14,7 @@ COMMANDS = {
     "rnn": "LSTM and GRU layers beside torch.nn",
     "deep": "Titans with cached memories beside two PyTorch forms",
     "decode": "a token of a stream, and a million of them",
+    "vad": "silero-vad's published LSTM beside ONNX Runtime, and with cached memories",
     "model": "a whole training step beside the same model in PyTorch",
     "plot": "a picture of the layer and memory tables",
     "presets": "every recall preset for some steps",

@@ -345,3 +345,30 @@ def test_calls_that_are_wrong() -> None:
         rnn.wrap(CUT, "grm").forward(tokens())
     with pytest.raises(mcore.SpecError, match="cannot stream"):
         rnn.wrap("logarithmic", "residual").step(tokens())
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_stream_that_is_never_cut_is_in_the_state_of_steps(kind: str, dtype: str) -> None:
+    rnn = load_rnn(weights(kind, C, V, 2), dtype=dtype)
+    stream, state, begin = rnn.stream(), None, 0
+    x = tokens(count=80)
+    for end in (1, 2, 14, 15, 40, 41, 80):
+        h = stream.feed(x[:, begin:end])
+        want, state = rnn.step(x[:, begin:end], state)
+        assert_agree(h, want, tolerance(dtype, "same"), f"tokens before {end}")
+        assert stream.state is not None and h.dtype == want.dtype
+        for ours, theirs in zip(stream.state, state, strict=True):
+            for name, array in vars(theirs).items():
+                found = getattr(ours, name)
+                if name == "origin":
+                    assert found == array
+                else:
+                    assert (found.dtype, found.shape) == (array.dtype, array.shape), name
+                    np.testing.assert_allclose(found, array, rtol=0, atol=1e-5)
+        begin = end
+    with pytest.raises(mcore.ShapeError):
+        stream.feed(x[:1, :1])
+    other = load_rnn(weights("gru" if kind == "lstm" else "lstm", C, V, 2), dtype=dtype)
+    with pytest.raises(mcore.InputError, match="this one is"):
+        other.stream(state).feed(x[:, :1])

@@ -60,7 +60,7 @@ def parse(where: str, content: bytes) -> dict[str, Array]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        tensors = deserialize(content)
+        tensors = deserialize(content)  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         reason = f"is cut short or not a safetensors file ({error})"
         raise SnapshotError(f"{where}: {reason}") from None

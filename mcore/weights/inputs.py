@@ -32,7 +32,7 @@ class Given(NamedTuple):
         layers: for each layer, the arrays under the memory's names.
     """
 
-    layers: list[dict[str, object]]
+    layers: list[dict[str, Any]]
 
     @classmethod
     def of(
@@ -53,7 +53,7 @@ class Given(NamedTuple):
             raise InputError(f"further: has {', '.join(given) or 'nothing'}; it needs {words}")
         return cls([{name: given[name + suffix] for name in declared} for suffix in layers])
 
-    def inputs(self, n: int, layer: Layer, h: Array) -> tuple[dict[str, object], Any]:
+    def inputs(self, n: int, layer: Layer, h: Array) -> tuple[dict[str, Any], Any]:
         """The memory's inputs in layer n for what comes from below, and what goes back to it."""
         gates, projected = layer.gates(h)
         return {"x": gates, **layer.fixed, **self.layers[n]}, projected

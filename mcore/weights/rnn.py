@@ -188,8 +188,7 @@ class Rnn:
     def stream(self, state: RnnState | None = None) -> RnnStream:
         """A stream that changes in place; later changes of `params` do not reach it."""
         layers = [to_memory(self.params, suffix) for suffix in self.layers]
-        live = [self.memory.stream(before) for before in self.before(state)]
-        return RnnStream(self, layers, live)
+        return RnnStream(self, layers, state)
 
     def begin(self, *vectors: object) -> RnnState:
         """A state to begin from: h, and of an LSTM c, each (layers, B, V) as torch's h_0, c_0.

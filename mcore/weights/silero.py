@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from mcore.arrays import Array, as_array
 from mcore.axes import Choice
@@ -94,9 +93,9 @@ class Silero:
 
     def tokens(self, rows: Array) -> Array:
         """Tokens (B, n, 128) of the chunks in sound (B, 64 + n * 512) that begins with context."""
-        chunks = sliding_window_view(rows, CONTEXT + CHUNK, axis=1)[:, ::CHUNK]
-        tokens = self.front.tokens(chunks.reshape(-1, CONTEXT + CHUNK))
-        return tokens.reshape(*chunks.shape[:2], -1)
+        before, own = (x.reshape(-1, CHUNK) for x in (rows[:, :-CONTEXT], rows[:, CONTEXT:]))
+        tokens = self.front.tokens(np.concatenate([before[:, :CONTEXT], own], axis=1))
+        return tokens.reshape(len(rows), -1, tokens.shape[1])
 
     def decoded(self, h: Array) -> Array:
         """Probabilities (B, n) from h (B, n, 128)."""

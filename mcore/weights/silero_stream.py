@@ -63,7 +63,8 @@ class SileroStream:
 
     def save(self, path: str | Path) -> None:
         """Write where the stream is (not the weights) as one file, atomically."""
-        arrays = state_arrays(self._stream.state)
+        self._stream.state = state = self._stream.state
+        arrays = state_arrays(state)
         if self._tail is not None:
             arrays[TAIL] = self._tail
         write_state(Path(path), self._fingerprint, arrays)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from mcore.arrays import Array
 from mcore.cache import MemoryState
 from mcore.errors import SnapshotError
+from mcore.memory_layer import Memory
 from mcore.stream import Stream
 from mcore.weights.gates import Layer
 from mcore.weights.inputs import check_tokens
 from mcore.weights.states import RnnState
+from mcore.weights.uncut import UncutStream
 
 if TYPE_CHECKING:
     from mcore.weights.rnn import Rnn
@@ -24,8 +26,9 @@ class RnnStream:
         rnn: whose weights it was made with.
     """
 
-    def __init__(self, rnn: "Rnn", layers: Sequence[Layer], live: Sequence[Stream]) -> None:
-        self.rnn, self._layers, self._live = rnn, layers, list(live)
+    def __init__(self, rnn: "Rnn", layers: Sequence[Layer], state: RnnState | None) -> None:
+        self.rnn, self._layers = rnn, layers
+        self.state = state
 
     def feed(self, x: object, *, further: Mapping[str, object] | None = None) -> Array:
         """h (B, T, V) of the next tokens x (B, T, C), any number of them.
@@ -48,11 +51,15 @@ class RnnStream:
 
     @state.setter
     def state(self, state: RnnState | None) -> None:
-        self._live = [self.rnn.memory.stream(before) for before in self.rnn.before(state)]
+        self._live = [live_stream(self.rnn.memory, before) for before in self.rnn.before(state)]
 
     def save(self, path: str | Path) -> None:
-        """Write the stream's state (not the weights) as one file, atomically."""
-        write_state(Path(path), _fingerprint(self.rnn), state_arrays(self.state))
+        """Write the stream's state (not the weights) as one file, atomically.
+
+        The stream goes on from what was written: to the bit as one that is restored from it.
+        """
+        self.state = state = self.state
+        write_state(Path(path), _fingerprint(self.rnn), state_arrays(state))
 
     def restore(self, path: str | Path) -> None:
         """Go on from a saved state.
@@ -62,6 +69,11 @@ class RnnStream:
         """
         arrays = read_state(Path(path), _fingerprint(self.rnn))
         self.state = states_of(arrays, self.rnn.memory.origin)
+
+
+def live_stream(memory: Memory, state: MemoryState | None) -> Stream | UncutStream:
+    """The fastest stream through a memory."""
+    return UncutStream(memory, state) if UncutStream.serves(memory) else memory.stream(state)
 
 
 def state_arrays(state: RnnState | None) -> dict[str, Array]:
