@@ -46,10 +46,10 @@ class Recording(NamedTuple):
         """Its length."""
         return len(self.samples) / RATE
 
-    def noisy(self, decibels: float) -> "Recording":
+    def noisy(self, decibels: float, seed: int) -> "Recording":
         """With pink noise that the speech exceeds by so many decibels on average."""
         speech = np.repeat(self.labels == SPEECH, CHUNK)
-        noise = pink(len(self.samples))
+        noise = pink(len(self.samples), seed)
         level = np.sqrt(np.mean(self.samples[speech] ** 2)) * 10 ** (-decibels / 20)
         return self._replace(samples=(self.samples + level * noise).astype(np.float32))
 
@@ -70,11 +70,11 @@ def clips(folders: Sequence[str]) -> list[Array]:
     return found
 
 
-def recorded(parts: Sequence[Array], seed: int = 0) -> Recording:
-    """The clips at the same loudness, with gaps before, between and after them."""
+def recorded(parts: Sequence[Array], seed: int) -> Recording:
+    """The clips at the same loudness, in some order, with gaps before, between and after them."""
     rng = np.random.default_rng(seed)
     samples, labels = [], []
-    for part in parts:
+    for part in (parts[n] for n in rng.permutation(len(parts))):
         quiet = int(rng.uniform(*GAPS) * RATE / CHUNK)
         samples += [np.zeros(quiet * CHUNK, np.float32), 0.2 * part / np.abs(part).max()]
         size = np.sqrt(np.mean(part.reshape(-1, CHUNK) ** 2, axis=1))
@@ -85,7 +85,7 @@ def recorded(parts: Sequence[Array], seed: int = 0) -> Recording:
     return Recording(np.concatenate(samples), np.concatenate(labels))
 
 
-def pink(count: int, seed: int = 1) -> Array:
+def pink(count: int, seed: int) -> Array:
     """Noise whose power falls as 1 / frequency, of mean square 1."""
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
