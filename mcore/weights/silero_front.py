@@ -71,6 +71,8 @@ class Front:
 
     def tokens(self, chunks: Array) -> Array:
         """(N, samples) -> (N, 128)."""
+        if len(chunks) <= BLOCK:
+            return self._tokens(chunks)
         blocks = [chunks[n : n + BLOCK] for n in range(0, len(chunks), BLOCK)]
         return np.concatenate([self._tokens(block) for block in blocks])
 

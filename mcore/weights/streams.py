@@ -28,6 +28,7 @@ class RnnStream:
 
     def __init__(self, rnn: "Rnn", layers: Sequence[Layer], state: RnnState | None) -> None:
         self.rnn, self._layers = rnn, layers
+        self._features, self._nothing = rnn.features, None if rnn.further else rnn.given(None)
         self.state = state
 
     def feed(self, x: object, *, further: Mapping[str, object] | None = None) -> Array:
@@ -36,8 +37,8 @@ class RnnStream:
         Raises:
             ShapeError, InputError, SpecError: as `Rnn.step`.
         """
-        h = check_tokens(x, self.rnn.features, self.rnn.memory.dtype)
-        given = self.rnn.given(further)
+        h = check_tokens(x, self._features, self.rnn.memory.dtype)
+        given = self.rnn.given(further) if further or not self._nothing else self._nothing
         for n, (layer, memory) in enumerate(zip(self._layers, self._live, strict=True)):
             inputs, _ = given.inputs(n, layer, h)
             h = memory.feed(inputs)[:, :, 0]
