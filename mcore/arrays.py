@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mcore.dlpack import taken_over
 from mcore.errors import InputError, ShapeError
 
 Array = NDArray[Any]
@@ -32,17 +33,26 @@ def as_array(name: str, x: object, dtype: str, xp: ModuleType) -> Array:
     integers and bfloat16 are widened.
 
     Raises:
-        InputError: text, complex numbers, objects.
+        InputError: text, complex numbers, objects; arrays that cannot be taken over.
     """
-    if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack__") and hasattr(xp, "from_dlpack"):
-        x = xp.from_dlpack(x)
-    try:
-        array = xp.asarray(x)
-    except ValueError as error:
-        raise InputError(f"{name}: is not an array: {error}") from None
+    array = received(name, x, xp)
     if array.dtype.kind not in "fiub" and array.dtype.name not in _SMALL_FLOATS:
         raise InputError(f"{name}: holds {array.dtype}; real numbers would do")
     return cast(Array, xp.asarray(array, dtype=dtype))
+
+
+def received(name: str, x: object, xp: ModuleType) -> Array:
+    """`x` as an array of library `xp`, of whatever type its numbers are.
+
+    Raises:
+        InputError: it is none, or cannot be taken over; see `mcore.dlpack`.
+    """
+    if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack__") and hasattr(xp, "from_dlpack"):
+        return cast(Array, taken_over(name, x, xp))
+    try:
+        return cast(Array, xp.asarray(x))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: is not an array: {error}") from None
 
 
 _SMALL_FLOATS = ("bfloat16",)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, received
 from mcore.errors import InputError, ShapeError
 from mcore.segmentation import Segmentation
 
@@ -67,7 +67,7 @@ def check_documents(document: object, rows: int, tokens: int) -> Array:
         ShapeError: another shape.
         InputError: not integers, or padding (a negative id) before a token that is not.
     """
-    ids = np.asarray(document)
+    ids = received("document", document, np)
     if ids.shape != (rows, tokens):
         raise ShapeError(f"document: shape {ids.shape}, expected (B, T) = {(rows, tokens)}")
     if ids.dtype.kind not in "iu":

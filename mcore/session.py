@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, received
 from mcore.model.memory_mixer import memory_arrays
 from mcore.model.part import LIVE, State, prefixed
 from mcore.stream import Stream
@@ -41,7 +41,7 @@ class Session:
     def state(self, state: State) -> None:
         self._carried = dict(state)
 
-    def feed(self, x: Array) -> Array:
+    def feed(self, x: object) -> Array:
         """The model's answers to what comes next.
 
         Shapes: tokens (T,) -> (T, vocab); (B, T) -> (B, T, vocab), for B streams in step. Of a
@@ -51,10 +51,11 @@ class Session:
             SpecError: the segmentation depends on the total length.
             ShapeError: T = 0, or another number of streams than before.
         """
-        x = np.asarray(x)
-        alone = x.ndim == rank_of(self.model)
+        array = received("x", x, np)
+        alone = array.ndim == rank_of(self.model)
         live = {**self._carried, LIVE: np.True_}
-        y, self._carried = self.model.step(x[None] if alone else x, live)  # type: ignore[arg-type]
+        rows = array[None] if alone else array
+        y, self._carried = self.model.step(rows, live)  # type: ignore[arg-type]
         return y[0] if alone else y
 
     @property

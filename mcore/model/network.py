@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, as_array, received
 from mcore.backend import Backend
 from mcore.errors import InputError
 from mcore.layers.dense import dense_of
@@ -148,6 +148,7 @@ class Model:
 
     def backward(self, saved: Any, d_outputs: Array) -> Params:
         """Gradients with the keys of `params`, given those of the outputs."""
+        d_outputs = as_array("d_outputs", d_outputs, self.params[FINAL].dtype.name, np)
         with blas_threads(self.backend.threads):
             return self._hidden_backward(saved[0], *self.ends.read_backward(saved[1], d_outputs))
 
@@ -172,6 +173,7 @@ class Model:
             raise InputError("document: rows that go on from a state hold one document each")
         tokens = self.ends.checked(tokens)
         state = state or packed(document, tokens)
+        labels = received("labels", labels, np)
         self.ends.check_labels(tokens, labels)
         if self.workers.count == 1 or len(tokens) < self.workers.count:
             with blas_threads(self.backend.threads):

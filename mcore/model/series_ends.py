@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, received
 from mcore.errors import InputError, ShapeError
 from mcore.layers.affine import affine, affine_backward
 from mcore.layers.init import fan_in, normal
@@ -80,7 +80,7 @@ class SeriesEnds:
 
     def checked(self, data: Array) -> Array:
         """Real numbers (B, T, C), none of them infinite."""
-        x = np.asarray(data)
+        x = received("series", data, np)
         if x.ndim != 3 or x.shape[2] != self.channels or 0 in x.shape:
             wanted = f"(B, T, {self.channels}) with T at least 1"
             raise ShapeError(f"series: shape {x.shape}, expected {wanted}")

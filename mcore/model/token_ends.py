@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, received
 from mcore.errors import InputError, ShapeError
 from mcore.layers.dense import PLAIN, Dense
 from mcore.layers.embedding import embedding, embedding_backward
@@ -53,7 +53,7 @@ class TokenEnds:
 
     def checked(self, data: Array) -> Array:
         """Tokens (B, T) of integers."""
-        tokens = np.asarray(data)
+        tokens = received("tokens", data, np)
         if tokens.ndim != 2 or 0 in tokens.shape:
             raise ShapeError(f"tokens: shape {tokens.shape}, expected (B, T) with T at least 1")
         if tokens.dtype.kind not in "iu":

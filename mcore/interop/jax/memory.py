@@ -50,10 +50,10 @@ class JaxMemory:
 
         Raises:
             ShapeError, InputError: names or shapes differ from the declared ones.
-            jax.errors.JaxRuntimeError: what can only be seen in the numbers, such as a `log_decay`
-                that is not finite; its message holds mcore's.
+            jax.errors.JaxRuntimeError: within a transformation, what can only be seen in the
+                numbers, such as a `log_decay` that is not finite; it holds mcore's message.
         """
-        return self._call(self._checked(inputs), None, _ids(document))[0]
+        return self._answer(self._checked(inputs), None, _ids(document))[0]
 
     def step(
         self, inputs: Mapping[str, Any], state: State, *, document: Any = None
@@ -63,14 +63,15 @@ class JaxMemory:
         Gradients flow through the state: a scan over pieces is one long sequence.
 
         Raises:
-            as `__call__`, and JaxRuntimeError where the state has no room for another checkpoint.
+            as `__call__`; in the numbers, that the state has no room for another checkpoint.
         """
         if not isinstance(state, State):
             kind = type(state).__name__
             raise InputError(f"state: a {kind}; what start or step returned would do")
         arrays = self._checked(inputs)
         self._check_state(state, arrays)
-        y, end = self._call(arrays, state, _ids(document))
+        y, end = self._answer(arrays, state, _ids(document))
+        assert end is not None
         return y, end
 
     def start(self, inputs: Mapping[str, Any], tokens: int | None = None) -> State:
@@ -87,6 +88,14 @@ class JaxMemory:
         dims = self._dims(self._checked(inputs))
         packed = empty(self.memory, dims, slots_needed(self.memory, dims.B, tokens))
         return State(*map(jnp.asarray, packed))
+
+    def _answer(self, inputs: dict[str, Traced], state: State | None, document: Traced) -> Answer:
+        """With numbers at hand the host is called as it is, and its errors arrive as they are."""
+        arrays = _arrays(inputs, state, document)
+        if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+            return self._call(inputs, state, document)
+        found = {name: jnp.asarray(x) for name, x in self._host_forward(arrays).items()}
+        return found["y"], _state(found)
 
     def _checked(self, inputs: Mapping[str, Any]) -> dict[str, Traced]:
         return as_inputs(inputs, self.inputs, self.memory.rule.fixed, self.memory.dtype)
@@ -109,7 +118,7 @@ class JaxMemory:
         out |= _named("end", jax.tree.map(_like, state))
         arrays = _arrays(inputs, state, document)
         found = jax.pure_callback(self._host_forward, out, arrays, vmap_method="expand_dims")
-        return found["y"], _state("end", found)
+        return found["y"], _state(found)
 
     def _forward_saved(
         self, inputs: dict[str, Traced], state: State | None, document: Traced
@@ -153,10 +162,10 @@ def _floats(part: str, state: State | None) -> dict[str, Traced]:
     return {} if state is None else {f"{part}.{name}": getattr(state, name) for name in FLOATS}
 
 
-def _state(part: str, found: Mapping[str, Traced]) -> State | None:
-    if f"{part}.online" not in found:
+def _state(found: Mapping[str, Traced]) -> State | None:
+    if "end.online" not in found:
         return None
-    return State(*(found[f"{part}.{name}"] for name in State._fields))
+    return State(*(found[f"end.{name}"] for name in State._fields))
 
 
 def _d_state(grads: Mapping[str, Traced]) -> State:

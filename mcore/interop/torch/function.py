@@ -106,7 +106,7 @@ def _gradient(output: str) -> str:
 
 
 def _mapped(in_dims: Any, arguments: Any) -> tuple[Any, ...]:
-    """The arguments with the mapped axis of every tensor in front, of length 1 where it has none."""
+    """The arguments with the mapped axis of every tensor in front, of length 1 where none is."""
     moved = [
         x.unsqueeze(0) if place is None else x.movedim(place, 0)
         for place, x in zip(in_dims[3:], arguments[3:], strict=True)

@@ -1,0 +1,115 @@
+"""Arrays of other libraries, taken over by DLPack: the same memory, no copy.
+
+bfloat16 is not among NumPy's own types, so `numpy.from_dlpack` refuses it. It is handed over as
+uint16 and seen as `ml_dtypes.bfloat16`: the type is a field of the description that travels with
+the data (`DLTensor` in dlpack.h, whose layout is fixed for good).
+"""
+
+import ctypes
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mcore.errors import InputError
+
+HOSTS = {1, 3, 11, 13}
+"""Device types whose memory the CPU reads: its own, pinned, and managed."""
+
+DEVICES = {2: "CUDA", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
+
+_UNSIGNED, _BFLOAT = 1, 4
+"""Codes of kinds of numbers."""
+
+
+def taken_over(name: str, x: Any, xp: ModuleType) -> Any:
+    """`x`, which speaks DLPack, as an array of library `xp` in the same memory.
+
+    Raises:
+        InputError: it is on a device that `xp` cannot read, its gradients are being recorded, it is
+            being traced, or its type is none of NumPy's; the message says what would do.
+    """
+    try:
+        kind, number = x.__dlpack_device__()
+        if xp is np and kind not in HOSTS:
+            raise InputError(
+                f"{name}: is on device {DEVICES.get(int(kind), f'type {int(kind)}')}:{number}, and "
+                f"this backend computes on the CPU; a copy there would do: {name}.cpu() of "
+                f"PyTorch, jax.device_get({name}), cupy.asnumpy({name})"
+            )
+        return _of_numpy(x) if xp is np else xp.from_dlpack(x)
+    except InputError:
+        raise
+    # Libraries refuse in ways of their own: BufferError, RuntimeError, ValueError, TypeError.
+    except Exception as error:
+        raise InputError(f"{name}: {_refused(x, error)}") from None
+
+
+def _refused(x: Any, error: Exception) -> str:
+    library = type(x).__module__.partition(".")[0]
+    if getattr(x, "requires_grad", False):
+        return (
+            "requires a gradient, and none flows through here; x.detach(), or TorchMemory of "
+            "mcore.interop.torch, would do"
+        )
+    if library == "jax" and type(x).__name__.endswith("Tracer"):
+        return "is being traced by JAX and holds no numbers yet; mcore.interop.jax would do"
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return f"cannot be taken over from {library}: {reason}"
+
+
+def _of_numpy(x: Any) -> Any:
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError):
+        found = _bfloat16(x)
+        if found is None:
+            raise
+        return found
+
+
+def _bfloat16(x: Any) -> Any:
+    """The array if its numbers are bfloat16, else None."""
+    import ml_dtypes
+
+    capsule = x.__dlpack__()
+    tensor = _Tensor.from_address(_pointer(capsule, b"dltensor"))
+    if (tensor.code, tensor.bits, tensor.lanes) != (_BFLOAT, 16, 1):
+        return None
+    tensor.code = _UNSIGNED
+    codes = np.from_dlpack(_Exported(capsule, x.__dlpack_device__()))
+    return codes.view(ml_dtypes.bfloat16)
+
+
+class _Tensor(ctypes.Structure):
+    """The head of a `DLTensor`."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+    )
+
+
+class _Exported:
+    """What was exported already, to be imported."""
+
+    def __init__(self, capsule: Any, device: tuple[int, int]) -> None:
+        self._capsule, self._device = capsule, device
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+        copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device
+
+
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
