@@ -28,6 +28,7 @@ except ImportError:
 
 from mcore.interop.jax.memory import JaxMemory
 from mcore.interop.jax.model import JaxModel
+from mcore.interop.parameters import start_parameters
 from mcore.interop.state import State
 
-__all__ = ["JaxMemory", "JaxModel", "State"]
+__all__ = ["JaxMemory", "JaxModel", "State", "start_parameters"]

@@ -93,7 +93,8 @@ class JaxMemory:
         """With numbers at hand the host is called as it is, and its errors arrive as they are."""
         arrays = _arrays(inputs, state, document)
         if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
-            return self._call(inputs, state, document)
+            answer: Answer = self._call(inputs, state, document)
+            return answer
         found = {name: jnp.asarray(x) for name, x in self._host_forward(arrays).items()}
         return found["y"], _state(found)
 

@@ -51,7 +51,11 @@ class JaxModel:
                 not integers (B, T).
         """
         ids = None if document is None else as_integers("document", document)
-        return self._call(self._checked(params), as_integers("tokens", tokens), ids)
+        arrays = _arrays(self._checked(params), as_integers("tokens", tokens), ids)
+        if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+            names = self.model.params
+            return self._call({n: arrays[n] for n in names}, arrays["tokens"], ids)
+        return jnp.asarray(self._host_forward(arrays)["logits"])
 
     def _checked(self, params: Mapping[str, Any]) -> dict[str, Traced]:
         wanted = self.model.params
