@@ -60,7 +60,8 @@ class _Forward(torch.autograd.Function):  # type: ignore[misc]
         wanted = tuple(x.is_floating_point() for x in tensors)
         names = (*ctx.names, *given)
         found = iter(_Backward.apply(ctx.host, names, wanted, *tensors, *given.values()))
-        return None, None, None, *(next(found) if is_wanted else None for is_wanted in wanted)
+        grads = (_summed(next(found), x) if x.is_floating_point() else None for x in tensors)
+        return None, None, None, *grads
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, Any]:
@@ -78,7 +79,7 @@ class _Backward(torch.autograd.Function):  # type: ignore[misc]
         arrays = dict(zip(names, map(_array, tensors), strict=True))
         grads = host.backward(arrays)
         return tuple(
-            _tensor(_summed(grads[name], arrays[name]), arrays)
+            _tensor(grads[name], arrays)
             for name, is_wanted in zip(names, wanted, strict=False)
             if is_wanted
         )
@@ -126,7 +127,7 @@ def _tensor(x: Array, arrays: Arrays) -> Tensor:
     return torch.from_numpy(owned)
 
 
-def _summed(gradient: Array, like: Array) -> Array:
-    """The gradient of an array whose mapped axes may be of length 1."""
+def _summed(gradient: Tensor, like: Tensor) -> Tensor:
+    """The gradient of a tensor whose mapped axes may be of length 1."""
     axes = tuple(i for i, size in enumerate(like.shape) if size == 1 != gradient.shape[i])
-    return gradient.sum(axis=axes, keepdims=True) if axes else gradient
+    return gradient.sum(dim=axes, keepdim=True) if axes else gradient

@@ -132,12 +132,12 @@ def as_tensor(name: str, x: Any, dtype: Any) -> Tensor:
         InputError: it holds no real numbers.
     """
     try:
-        tensor = torch.as_tensor(x)
+        tensor = torch.as_tensor(x).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name}: is not a tensor: {error}") from None
+        raise InputError(f"{name}: is not a tensor of numbers: {error}") from None
     if tensor.is_complex():
         raise InputError(f"{name}: holds {tensor.dtype}; real numbers would do")
-    return tensor.to("cpu", dtype)
+    return tensor.to(dtype)
 
 
 def as_integers(name: str, x: Any) -> Tensor:
