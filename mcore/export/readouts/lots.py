@@ -1,0 +1,35 @@
+"""Lots by which a random router chooses: the hash of `mcore.router`, on unsigned integers."""
+
+import numpy as np
+
+from mcore.export import ops
+from mcore.export.builder import Tensor
+from mcore.export.readouts.base import Scene
+from mcore.router import GOLDEN, MULTIPLIERS
+
+
+def lots(seed: int, scene: Scene) -> Tensor:
+    """(B, S, H) float64 whole numbers below 2^53; -1 where a slot is empty."""
+    builder, ordinal = scene.position.builder, ops.expand(scene.held.ordinal, -1)
+    heads = builder.constant(np.arange(scene.form.dims.H, dtype=np.uint64))
+    drawn = _mix(builder.constant(np.full(1, seed, np.uint64)))
+    for part in (ops.expand(scene.position, -1, -2), heads, ordinal):
+        drawn = _mix(_xor(drawn, ops.cast(part, "uint64")))
+    seen = ops.at_least(ordinal, 0)
+    return ops.where(seen, ops.cast(_shifted(drawn, 11), "float64"), -1.0)
+
+
+def _mix(z: Tensor) -> Tensor:
+    """The finaliser of SplitMix64."""
+    z = z + GOLDEN
+    z = _xor(z, _shifted(z, 30)) * MULTIPLIERS[0]
+    z = _xor(z, _shifted(z, 27)) * MULTIPLIERS[1]
+    return _xor(z, _shifted(z, 31))
+
+
+def _xor(x: Tensor, y: Tensor) -> Tensor:
+    return x.builder.node("BitwiseXor", [x, y], "uint64")
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    return x.builder.node("BitShift", [x, x.like(bits)], "uint64", {"direction": "RIGHT"})
