@@ -11,5 +11,6 @@ metadata, facts         what a graph says of itself
 
 from mcore.export.graphs import Graphs
 from mcore.export.layer import onnx_memory
+from mcore.export.model import onnx_model
 
-__all__ = ["Graphs", "onnx_memory"]
+__all__ = ["Graphs", "onnx_memory", "onnx_model"]

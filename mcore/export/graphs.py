@@ -12,7 +12,7 @@ import numpy as np
 from mcore.errors import SpecError
 from mcore.export import ops
 from mcore.export.builder import Builder, Tensor, code, onnx
-from mcore.export.declared import NEXT, Declared
+from mcore.export.declared import Declared
 from mcore.export.metadata import properties, said
 from mcore.export.program import Program
 
@@ -50,7 +50,7 @@ def step_model(program: Program) -> Any:
     taken = [*program.inputs, *program.parameters, *program.states]
     x = _values(builder, [*program.inputs, *program.parameters])
     y, after = program.body(builder, x, _values(builder, program.states))
-    builder.named(y, program.output.name)
+    builder.named(program.leave(builder, y), program.output.name)
     for declared in program.states:
         builder.named(after[declared.name], declared.after.name)
     given = [program.output, *(declared.after for declared in program.states)]
@@ -67,11 +67,11 @@ def sequence_model(program: Program) -> Any:
     begins = [_zeros(rows, declared) for declared in program.states]
     moved = [_time_first(x[declared.name], declared) for declared in inputs]
     body = _body(program, builder, x)
-    dtypes = [declared.dtype for declared in [*program.states, program.output]]
+    dtypes = [declared.dtype for declared in [*program.states, program.hidden]]
     attributes = {"body": body, "num_scan_inputs": len(moved)}
     *ends, y = builder.nodes_out("Scan", [*begins, *moved], dtypes, attributes)
     output = program.output.over_time
-    builder.named(_time_first(y, output), output.name)
+    builder.named(_time_first(program.leave(builder, y), output), output.name)
     for end, declared in zip(ends, program.states, strict=True):
         builder.named(end, declared.after.name)
     given = [output, *(declared.after for declared in program.states)]
@@ -85,13 +85,13 @@ def _body(program: Program, outer: Builder, x: dict[str, Tensor]) -> Any:
     inner |= {d.name: builder.outer(x[d.name]) for d in program.parameters}
     before = {d.name: Tensor(builder, f"before.{d.name}", d.dtype) for d in program.states}
     y, after = program.body(builder, inner, before)
-    builder.named(y, f"at.{program.output.name}")
+    builder.named(y, f"at.{program.hidden.name}")
     for declared in program.states:
         builder.named(after[declared.name], f"after.{declared.name}")
     taken = [_info(d, f"before.{d.name}") for d in program.states]
     taken += [_info(d, f"at.{d.name}") for d in program.inputs]
     given = [_info(d, f"after.{d.name}") for d in program.states]
-    given.append(_info(program.output, f"at.{program.output.name}"))
+    given.append(_info(program.hidden, f"at.{program.hidden.name}"))
     return onnx().helper.make_graph(builder.nodes, "token", taken, given)
 
 

@@ -58,7 +58,9 @@ def onnx_memory(
 
     states = [POSITION, *form.states()]
     known = facts(memory.origin, notes_on(form))
-    return graphs_of(Program(inputs, parameters, output, states, body, known))
+    return graphs_of(
+        Program(inputs, parameters, output, states, body, output, lambda builder, y: y, known)
+    )
 
 
 def _dims(memory: Memory, sizes: Mapping[str, int]) -> Dims:

@@ -1,6 +1,6 @@
 """What happens at one token, with everything that goes in and comes out: what graphs are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,7 +34,9 @@ class Program:
         parameters: inputs that are the same for all tokens.
         output: of a token.
         states: what is carried from token to token; all zeros before the first.
-        body: what happens at a token.
+        body: what happens at a token; gives `hidden`.
+        hidden: what the body says of a token.
+        leave: the output from that, of one token or of many: outside the loop over tokens.
         facts: what else is to be said of it: metadata of the graphs.
     """
 
@@ -43,4 +45,6 @@ class Program:
     output: Declared
     states: list[Declared]
     body: Body
+    hidden: Declared
+    leave: Callable[[Builder, Tensor], Tensor]
     facts: dict[str, str] = field(default_factory=dict)
