@@ -7,6 +7,7 @@ import typer
 from mcore.cli.backends import backends
 from mcore.cli.bench import bench
 from mcore.cli.evaluate import evaluate
+from mcore.cli.export import export
 from mcore.cli.inspect import inspect
 from mcore.cli.plan import plan
 from mcore.cli.spec import spec_app
@@ -47,6 +48,7 @@ app.command("train")(train)
 app.command("plan")(plan)
 app.command("evaluate")(evaluate)
 app.command("inspect")(inspect)
+app.command("export")(export)
 app.command("bench")(bench)
 app.command("warmup")(warmup)
 app.add_typer(spec_app, name="spec")

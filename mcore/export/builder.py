@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mcore.arrays import Array
 from mcore.errors import BackendError
 
-Operand = "Tensor | float | int"
+Operand: TypeAlias = "Tensor | float"
 
 
 def onnx() -> Any:
@@ -104,7 +104,7 @@ class Builder:
 
     def __init__(self, outer: "Builder | None" = None) -> None:
         self.nodes: list[Any] = []
-        self._common = _Common() if outer is None else outer._common
+        self._common: _Common = _Common() if outer is None else outer._common
         self._scope: list[str] = []
 
     @property

@@ -4,6 +4,7 @@ The oldest is at the left of those held. Everything is computed at every token a
 segment has ended, so that a graph needs no branches.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mcore.cache import LEDGER, CachePolicy
@@ -27,9 +28,39 @@ class Cached(NamedTuple):
     contexts: Tensor | None
     ledger: Tensor | None
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Cached":
+        """Every array changed in the same way."""
+        contexts = None if self.contexts is None else change(self.contexts)
+        ledger = None if self.ledger is None else change(self.ledger)
+        return Cached(change(self.checkpoints), contexts, ledger)
 
-RANKS = (5, 4, 3)
-"""Number of axes of each array of a cache."""
+    def where(self, here: Tensor, other: "Cached") -> "Cached":
+        """These arrays where `here` (B, S or 1) is true, else the others."""
+
+        def pick(x: Tensor, y: Tensor | None, rank: int) -> Tensor:
+            assert y is not None
+            return ops.where(ops.expand(here, *range(2, rank)), x, y)
+
+        contexts, ledger = self.contexts, self.ledger
+        return Cached(
+            pick(self.checkpoints, other.checkpoints, 5),
+            None if contexts is None else pick(contexts, other.contexts, 4),
+            None if ledger is None else pick(ledger, other.ledger, 3),
+        )
+
+    def followed_by(self, new: "Cached") -> "Cached":
+        """With one checkpoint (B, ...) more."""
+
+        def join(x: Tensor, y: Tensor | None) -> Tensor:
+            assert y is not None
+            return ops.concatenate([x, ops.expand(y, 1)], 1)
+
+        contexts, ledger = self.contexts, self.ledger
+        return Cached(
+            join(self.checkpoints, new.checkpoints),
+            None if contexts is None else join(contexts, new.contexts),
+            None if ledger is None else join(ledger, new.ledger),
+        )
 
 
 class Store(NamedTuple):
@@ -54,19 +85,18 @@ class Store(NamedTuple):
 
     def pushed(self, cache: Cached, new: Cached, count: Tensor) -> Cached:
         """The cache with one checkpoint more, given how many (B,) it held."""
-        joined = Cached(*(_joined(old, x) for old, x in zip(cache, new, strict=True)))
-        if not self.books:
-            return Cached(*(x and _later(x, self.slots) for x in joined))
-        assert joined.ledger is not None
+        joined = cache.followed_by(new)
+        later = joined.each(lambda x: ops.part(x, 1, 1, self.slots + 1))
+        if joined.ledger is None:
+            return later
         full = ops.equal(count, self.slots)
         place = ops.where(full, self._victim(joined.ledger), 0)
         before = ops.greater(row(place), ops.arange(place, self.slots))
-        first = Cached(*(x and ops.part(x, 1, 0, self.slots) for x in joined))
-        stay = chosen(before, first, Cached(*(x and _later(x, self.slots) for x in joined)))
+        stay = joined.each(lambda x: ops.part(x, 1, 0, self.slots)).where(before, later)
         if self.policy.evict != "merge":
             return stay
         here = ops.both(one_hot(place, self.slots), row(full))
-        return chosen(here, self._merged(joined, place), stay)
+        return self._merged(joined, place).where(here, stay)
 
     def used(self, ledger: Tensor, gates: Tensor | None) -> Tensor:
         """The ledger with a token and its gates (B, S, H) entered."""
@@ -82,7 +112,7 @@ class Store(NamedTuple):
             ops.squeeze(ops.part(ledger, -1, i, i + 1), -1) for i in range(LEDGER)
         )
         if self.policy.evict == "merge":
-            first, second = ops.part(tokens, 1, 0, self.slots), _later(tokens, self.slots)
+            first, second = (ops.part(tokens, 1, i, self.slots + i) for i in (0, 1))
             return ops.least_place(first + second, 1)
         share = used / ops.maximum(since, 1.0)
         endless = ops.where(ops.greater(since, 0.0), share, float("inf"))
@@ -109,26 +139,7 @@ class Store(NamedTuple):
         return Cached(stored, context, ledger[0] + ledger[1])
 
 
-def _joined(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-    if old is None or new is None:
-        return None
-    return ops.concatenate([old, ops.expand(new, 1)], 1)
-
-
-def _later(x: Tensor, slots: int) -> Tensor:
-    return ops.part(x, 1, 1, slots + 1)
-
-
 def _picked(cache: Cached, at: Tensor) -> Cached:
     """The column (B, 1, ...) of each array (B, S + 1, ...) where `at` (B, S + 1) is true."""
-    nothing = Cached(*(x and x.like(0.0) for x in cache))
-    return Cached(*(x and ops.total_kept(x, 1) for x in chosen(at, cache, nothing)))
-
-
-def chosen(here: Tensor, first: Cached, second: Cached) -> Cached:
-    """`first` where `here` (B, S or 1) is true, else `second`."""
-    picked = (
-        x and y and ops.where(ops.expand(here, *range(2, rank)), x, y)
-        for x, y, rank in zip(first, second, RANKS, strict=True)
-    )
-    return Cached(*picked)
+    alone = cache.where(at, cache.each(lambda x: x.like(0.0)))
+    return alone.each(lambda x: ops.total_kept(x, 1))

@@ -14,7 +14,7 @@ from mcore.cache import LEDGER
 from mcore.export import ops
 from mcore.export.border import Open, check_streams, closes
 from mcore.export.builder import Tensor
-from mcore.export.cache import Cached, Store, chosen
+from mcore.export.cache import Cached, Store
 from mcore.export.declared import Declared
 from mcore.export.readouts import Held, Scene, readout_form
 from mcore.export.rounding import rounded
@@ -98,9 +98,7 @@ class MemoryForm:
             found.append(Declared("ledger", "B S 3", ("B", self.slots, LEDGER), meaning, "float64"))
         return found
 
-    def step(
-        self, x: Mapping[str, Tensor], state: State, position: Tensor
-    ) -> tuple[Tensor, State]:
+    def step(self, x: Mapping[str, Tensor], state: State, position: Tensor) -> tuple[Tensor, State]:
         """y (B, H, V) of one token, and what is carried on.
 
         Args:
@@ -136,9 +134,9 @@ class MemoryForm:
         if self.slots:
             cache = Cached(state["checkpoints"], state.get("contexts"), state.get("ledger"))
             pushed = self.store.pushed(cache, self._checkpoint(state), state["count"])
-            kept = chosen(ops.expand(ended, 1), pushed, cache)
-            named = zip(("checkpoints", "contexts", "ledger"), kept, strict=True)
-            closed |= {name: array for name, array in named if array is not None}
+            kept = pushed.where(ops.expand(ended, 1), cache)
+            named = kept._asdict()
+            closed |= {name: array for name, array in named.items() if array is not None}
             more = ops.minimum(state["count"] + 1, self.slots)
             closed["count"] = ops.where(ended, more, state["count"])
         if "keys" in state:

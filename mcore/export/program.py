@@ -1,4 +1,4 @@
-"""What happens at one token, with everything that goes in and comes out: what graphs are made of."""
+"""What happens at one token, with all that goes in and comes out: what graphs are made of."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

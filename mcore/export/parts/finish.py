@@ -1,4 +1,4 @@
-"""From a memory's answer to what the last projection sees: norm, gate, skip, in the rule's order."""
+"""From a memory's answer to what the last projection sees: norm, gate, skip in a rule's order."""
 
 from mcore.export.algebra import flat, per_head, rms_norm, silu
 from mcore.export.builder import Tensor

@@ -18,7 +18,7 @@ def slow_decay(x: Tensor) -> Tensor:
 
 def bounded_decay(x: Tensor) -> Tensor:
     """`-exp(-1/2) sigmoid(x)`."""
-    return ops.logistic(x) * STRONGEST
+    return ops.logistic(x) * float(STRONGEST)
 
 
 def identity(x: Tensor) -> Tensor:

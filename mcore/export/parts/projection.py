@@ -68,9 +68,7 @@ class ProjectionForm:
                 share = self.around.params[MIX][names.index(slot.name)]
                 mix = self.around.piece(x.builder, f"{MIX}.{slot.name}", share)
                 source = x + mix * difference
-            own = self.around.piece(
-                x.builder, f"{WEIGHT}.{slot.name}", weight[:, slot.columns]
-            )
+            own = self.around.piece(x.builder, f"{WEIGHT}.{slot.name}", weight[:, slot.columns])
             found[slot.name] = ops.matmul(source, own)
         return found
 

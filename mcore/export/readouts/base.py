@@ -81,7 +81,7 @@ class Answer(NamedTuple):
 
 
 class ReadoutForm(ABC):
-    """A readout's law, written with tensors: `mcore.readout` and `mcore.reading` have the arrays."""
+    """A readout's law, written with tensors: `mcore.readout` and `mcore.reading` have arrays."""
 
     def __init__(self, readout: Readout) -> None:
         self.readout = readout

@@ -13,7 +13,7 @@ _UNSEEN = -1e30
 
 
 class RoutedForm(ReadoutForm):
-    """`softmax_i(<u, context_i> scale)` over the checkpoints that are taken and the online memory."""
+    """`softmax_i(<u, context_i> scale)` over the taken checkpoints and the online memory."""
 
     readout: Routed
 

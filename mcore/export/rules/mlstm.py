@@ -11,7 +11,7 @@ _UNSEEN = -1e30
 
 
 class MlstmForm(MatrixForm):
-    """The state (K + 1, V + 1) holds C, n as its last column, and m at the start of its last row."""
+    """The state (K + 1, V + 1) holds C, n as its last column, and m in its last row."""
 
     def prepare(self, x: Inputs) -> dict[str, Tensor]:
         """`fgate <- log(sigmoid(fgate))`."""

@@ -1,4 +1,4 @@
-"""A perceptron as a memory: how it is read, where it starts, and the gradient a token descends on."""
+"""A perceptron as a memory: its read, its start, and the gradient that a token descends on."""
 
 from abc import abstractmethod
 

@@ -1,0 +1,85 @@
+"""Are these graphs the model? Its answers to some tokens beside those of onnx's own evaluator."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.errors import McoreError
+from mcore.export.builder import onnx
+from mcore.export.declared import NEXT
+from mcore.export.graphs import Graphs
+from mcore.model import Model
+from mcore.model.memory_mixer import MemoryMixer
+from mcore.model.parallel import Parallel
+from mcore.model.part import Part
+from mcore.segmentation import Given
+
+LARGEST = 1e-3
+"""Relative to the largest logit: rounding stays far below it, an error in a formula does not."""
+
+
+def check_graphs(graphs: Graphs, model: Model, tokens: int) -> float:
+    """How far both graphs' logits are from the model's, relative to the largest, over random rows.
+
+    Raises:
+        McoreError: farther than rounding explains.
+    """
+    onnx()
+    from onnx.reference import ReferenceEvaluator
+
+    rows = np.random.default_rng(0).integers(0, model.vocab, _shape(model, tokens))
+    wanted = model.session().feed(rows)
+    (found,) = ReferenceEvaluator(graphs.sequence).run(["logits"], {"tokens": rows})
+    answers = [found, streamed(ReferenceEvaluator(graphs.step), graphs.step, rows)]
+    apart = max(float(np.abs(answer - wanted).max()) for answer in answers)
+    relative = apart / float(np.abs(wanted).max())
+    if not relative < LARGEST:
+        raise McoreError(
+            f"export: the graphs' logits are {relative:.1e} of the largest away from the model's, "
+            "which rounding does not explain; nothing was written"
+        )
+    return relative
+
+
+def streamed(evaluator: Any, step: Any, rows: Array) -> Array:
+    """Logits (B, T, vocab) of tokens (B, T), one token after the other from zero states."""
+    states, logits = zero_states(step, len(rows)), []
+    names = [output.name for output in step.graph.output]
+    for t in range(rows.shape[1]):
+        found = dict(zip(names, evaluator.run(None, {"tokens": rows[:, t], **states}), strict=True))
+        logits.append(found.pop("logits"))
+        states = {name.removeprefix(NEXT): value for name, value in found.items()}
+    return np.stack(logits, axis=1)
+
+
+def zero_states(step: Any, rows: int) -> dict[str, Array]:
+    """The states before the first token."""
+    helper, given = onnx().helper, {output.name for output in step.graph.output}
+    states = {}
+    for value in step.graph.input:
+        if NEXT + value.name in given:
+            tensor = value.type.tensor_type
+            shape = [dim.dim_value or rows for dim in tensor.shape.dim]
+            states[value.name] = np.zeros(shape, helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    return states
+
+
+def _shape(model: Model, tokens: int) -> tuple[int, int]:
+    """Rows and tokens that the model takes: lengths that are given may name rows, and end."""
+    rows = 1
+    for mixer in _mixers(part.part for part in model.layout.parts.values()):
+        cut = mixer.memory.segmentation
+        if isinstance(cut, Given):
+            rows = rows if cut.shared else len(cut.lengths)
+            tokens = min(tokens, *map(sum, cut.lengths))
+    return rows, tokens
+
+
+def _mixers(parts: Iterable[Part]) -> Iterator[MemoryMixer]:
+    for part in parts:
+        if isinstance(part, MemoryMixer):
+            yield part
+        if isinstance(part, Parallel):
+            yield from _mixers(part.parts.values())
