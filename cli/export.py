@@ -68,17 +68,20 @@ def _export_onnx(
     import mcore
     from mcore.export import onnx_model
     from mcore.export.check import check_graphs
+    from mcore.export.facts import NOTES
     from mcore.export.files import stem_of, write_graphs
 
     check, overrides = rest
     model = mcore.load(run, [*overrides, "backend=reference"])
     graphs = onnx_model(model, *bounds)
     if check:
-        apart = check_graphs(graphs, model, check)
+        found = check_graphs(graphs, model, check)
     for path in write_graphs(graphs, out or stem_of(run)):
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    facts = {prop.key: prop.value for prop in graphs.step.metadata_props}
-    for note in facts.get("mcore.notes", "").splitlines():
+    known = {prop.key: prop.value for prop in graphs.step.metadata_props}
+    for note in known.get(NOTES, "").splitlines():
         typer.echo(f"note: {note}")
     if check:
-        typer.echo(f"checked on {check} tokens: logits within {apart:.0e} of the model's")
+        typer.echo(
+            f"checked on {found.tokens} tokens: within {found.apart:.0e} of the model's logits"
+        )

@@ -1,7 +1,7 @@
 """Are these graphs the model? Its answers to some tokens beside those of onnx's own evaluator."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from mcore.arrays import Array
 from mcore.errors import McoreError
 from mcore.export.builder import onnx
 from mcore.export.declared import NEXT
+from mcore.export.facts import EXACT
 from mcore.export.graphs import Graphs
 from mcore.model import Model
 from mcore.model.memory_mixer import MemoryMixer
@@ -20,8 +21,20 @@ LARGEST = 1e-3
 """Relative to the largest logit: rounding stays far below it, an error in a formula does not."""
 
 
-def check_graphs(graphs: Graphs, model: Model, tokens: int) -> float:
-    """How far both graphs' logits are from the model's, relative to the largest, over random rows.
+class Checked(NamedTuple):
+    """What was found.
+
+    Attributes:
+        tokens: how many a row had: no more than the graphs are exact for.
+        apart: how far the logits were from the model's at most, relative to the largest.
+    """
+
+    tokens: int
+    apart: float
+
+
+def check_graphs(graphs: Graphs, model: Model, tokens: int) -> Checked:
+    """How far both graphs' logits are from the model's over random rows of so many tokens.
 
     Raises:
         McoreError: farther than rounding explains.
@@ -29,7 +42,9 @@ def check_graphs(graphs: Graphs, model: Model, tokens: int) -> float:
     onnx()
     from onnx.reference import ReferenceEvaluator
 
-    rows = np.random.default_rng(0).integers(0, model.vocab, _shape(model, tokens))
+    known = {prop.key: prop.value for prop in graphs.step.metadata_props}
+    shape = _rows(model), min(tokens, int(known.get(EXACT, tokens)))
+    rows = np.random.default_rng(0).integers(0, model.vocab, shape)
     wanted = model.session().feed(rows)
     (found,) = ReferenceEvaluator(graphs.sequence).run(["logits"], {"tokens": rows})
     answers = [found, streamed(ReferenceEvaluator(graphs.step), graphs.step, rows)]
@@ -40,7 +55,7 @@ def check_graphs(graphs: Graphs, model: Model, tokens: int) -> float:
             f"export: the graphs' logits are {relative:.1e} of the largest away from the model's, "
             "which rounding does not explain; nothing was written"
         )
-    return relative
+    return Checked(shape[1], relative)
 
 
 def streamed(evaluator: Any, step: Any, rows: Array) -> Array:
@@ -66,15 +81,13 @@ def zero_states(step: Any, rows: int) -> dict[str, Array]:
     return states
 
 
-def _shape(model: Model, tokens: int) -> tuple[int, int]:
-    """Rows and tokens that the model takes: lengths that are given may name rows, and end."""
-    rows = 1
+def _rows(model: Model) -> int:
+    """Rows that the model takes: a segmentation may name them."""
     for mixer in _mixers(part.part for part in model.layout.parts.values()):
         cut = mixer.memory.segmentation
-        if isinstance(cut, Given):
-            rows = rows if cut.shared else len(cut.lengths)
-            tokens = min(tokens, *map(sum, cut.lengths))
-    return rows, tokens
+        if isinstance(cut, Given) and not cut.shared:
+            return len(cut.lengths)
+    return 1
 
 
 def _mixers(parts: Iterable[Part]) -> Iterator[MemoryMixer]:

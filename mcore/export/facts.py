@@ -1,22 +1,32 @@
 """What the metadata of a graph says of where it comes from and what bounds it."""
 
-from mcore.export.memory import MemoryForm
-from mcore.segmentation import Given
+from collections.abc import Iterable
+from typing import NamedTuple
+
+EXACT = "mcore.exact_tokens"
+"""Key of the number of tokens for which a graph gives what the model gives; absent for any."""
+
+NOTES = "mcore.notes"
 
 
-def facts(source: str, notes: list[str]) -> dict[str, str]:
+class Bound(NamedTuple):
+    """Where a graph differs from what it was made of.
+
+    Attributes:
+        note: how, in words.
+        tokens: it does not before so many.
+    """
+
+    note: str
+    tokens: int
+
+
+def facts(source: str, bounds: Iterable[Bound]) -> dict[str, str]:
     """Version, what it was made of, and what to mind."""
     from mcore import __version__
 
-    found = {"mcore.version": __version__, "mcore.spec": source}
-    return found | ({"mcore.notes": "\n".join(notes)} if notes else {})
-
-
-def notes_on(form: MemoryForm) -> list[str]:
-    """Where a memory's graph differs from the memory."""
-    memory, notes = form.memory, []
-    if form.slots and memory.cache.limit is None and not isinstance(memory.segmentation, Given):
-        notes.append(
-            f"holds {form.slots} checkpoints, and drops the oldest beyond them; mcore keeps all"
-        )
-    return notes
+    found, held = {"mcore.version": __version__, "mcore.spec": source}, list(bounds)
+    if held:
+        found[NOTES] = "\n".join(bound.note for bound in held)
+        found[EXACT] = str(min(bound.tokens for bound in held))
+    return found

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from mcore.errors import ShapeError
 from mcore.export.builder import Builder, Tensor, onnx
+from mcore.export.carried import carried
+from mcore.export.composition import Composition
 from mcore.export.declared import Declared, lengths_of, of_axes
-from mcore.export.facts import facts, notes_on
+from mcore.export.facts import facts
 from mcore.export.graphs import Graphs, graphs_of
-from mcore.export.memory import MemoryForm
+from mcore.export.memory import remembered
 from mcore.export.program import Program, Values
-from mcore.export.slots import slots_of
 from mcore.memory_layer import Memory
 from mcore.recurrence import Dims
 
@@ -42,7 +43,7 @@ def onnx_memory(
     """
     onnx()
     dims = _dims(memory, sizes)
-    form = MemoryForm(memory, dims, slots_of(memory, max_segments))
+    composition = Composition(memory, dims, max_segments)
     lengths = lengths_of(memory.rule, dims)
     made = [(n, a, of_axes(n, a, lengths, f"input {n}")) for n, a in memory.inputs.items()]
     inputs = [_of_token(d) for _, axes, d in made if "T" in axes.split()]
@@ -52,12 +53,12 @@ def onnx_memory(
     def body(
         builder: Builder, x: Mapping[str, Tensor], state: Mapping[str, Tensor]
     ) -> tuple[Tensor, Values]:
-        carried = {name: tensor for name, tensor in state.items() if name != POSITION.name}
-        y, after = form.step(x, carried, state[POSITION.name])
+        before = {name: tensor for name, tensor in state.items() if name != POSITION.name}
+        y, after = remembered(composition, x, before, state[POSITION.name])
         return y, {**after, POSITION.name: state[POSITION.name] + 1}
 
-    states = [POSITION, *form.states()]
-    known = facts(memory.origin, notes_on(form))
+    states = [POSITION, *carried(composition)]
+    known = facts(memory.origin, composition.bounds("the memory"))
     return graphs_of(
         Program(inputs, parameters, output, states, body, output, lambda builder, y: y, known)
     )

@@ -54,11 +54,11 @@ def onnx_model(
         return hidden, after
 
     states = [POSITION, *(declared for part in parts for declared in part.states())]
-    notes = [note for part in parts for note in part.inner.notes()]
+    bounds = [bound for part in parts for bound in part.inner.bounds()]
     hidden = Declared("hidden", "B D", ("B", model.layout.width), "the token after all parts")
     return graphs_of(
         Program(
             [ends.input], [], ends.output, states, body,
-            hidden, ends.leave, facts(dump_spec(model.spec), notes),
+            hidden, ends.leave, facts(dump_spec(model.spec), bounds),
         )
     )  # fmt: skip

@@ -1,12 +1,13 @@
 """How many checkpoints a graph must hold: its arrays do not grow."""
 
 from mcore.errors import SpecError
+from mcore.export.mixture import mixes
 from mcore.memory_layer import Memory
 from mcore.segmentation import Given, NoSegmentation
 
 
 def slots_of(memory: Memory, max_segments: int | None) -> int:
-    """The number of checkpoint slots; 0 if no checkpoint is ever read.
+    """The number of checkpoint slots; 0 if none is read by itself.
 
     Args:
         memory: the composition.
@@ -18,7 +19,7 @@ def slots_of(memory: Memory, max_segments: int | None) -> int:
     if max_segments is not None and max_segments < 1:
         raise SpecError(f"max_segments: {max_segments} is too small; 1 or more would do")
     cut, limit = memory.segmentation, memory.cache.limit
-    if isinstance(cut, NoSegmentation) or not memory.readout.reads_cache:
+    if isinstance(cut, NoSegmentation) or not memory.readout.reads_cache or mixes(memory):
         return 0
     if isinstance(cut, Given):
         most = max(map(len, cut.lengths)) - 1

@@ -5,6 +5,7 @@ from mcore.export import ops
 from mcore.export.algebra import flat
 from mcore.export.builder import Tensor
 from mcore.export.declared import Declared
+from mcore.export.facts import Bound
 from mcore.export.parts.base import Around, PartForm, State
 from mcore.export.parts.projection import ProjectionForm
 from mcore.export.readouts.base import weighted
@@ -32,13 +33,14 @@ class AttentionForm(PartForm):
             own.append(Declared(name, f"B M H {letter}", shape, meaning))
         return found + (own if self.before else [])
 
-    def notes(self) -> list[str]:
+    def bounds(self) -> list[Bound]:
         """That it does not see all, if it should."""
-        if self.part.window is not None:
-            return []
-        return [
-            f"{self.around.name} sees the last {self.before + 1} tokens; mcore's attention sees all"
-        ]
+        most = self.before + 1
+        note = (
+            f"{self.around.name} sees the last {most} tokens, where mcore's attention sees all: "
+            f"exact for the first {most} tokens"
+        )
+        return [] if self.part.window is not None else [Bound(note, most)]
 
     def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
         """y (B, D)."""

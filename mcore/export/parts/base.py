@@ -8,6 +8,7 @@ from typing import Any
 from mcore.arrays import Array
 from mcore.export.builder import Builder, Tensor
 from mcore.export.declared import Declared
+from mcore.export.facts import Bound
 
 State = dict[str, Tensor]
 
@@ -64,7 +65,7 @@ class PartForm(ABC):
         """What it carries, but for the position; here nothing."""
         return []
 
-    def notes(self) -> list[str]:
+    def bounds(self) -> list[Bound]:
         """Where its graph differs from the part; here nowhere."""
         return []
 

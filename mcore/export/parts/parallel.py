@@ -3,6 +3,7 @@
 from mcore.export import ops
 from mcore.export.builder import Tensor
 from mcore.export.declared import Declared
+from mcore.export.facts import Bound
 from mcore.export.parts.base import Around, PartForm, State
 from mcore.export.parts.registry import part_form
 from mcore.model.parallel import NAME, Parallel
@@ -21,9 +22,9 @@ class ParallelForm(PartForm):
         """Each part's below its name."""
         return [s.below(name) for name, inner in self.inner.items() for s in inner.states()]
 
-    def notes(self) -> list[str]:
+    def bounds(self) -> list[Bound]:
         """Each part's."""
-        return [note for inner in self.inner.values() for note in inner.notes()]
+        return [bound for inner in self.inner.values() for bound in inner.bounds()]
 
     def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
         """y (B, D)."""
