@@ -1,6 +1,6 @@
 """Are these graphs the model? Its answers to some tokens beside those of onnx's own evaluator."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +47,7 @@ def check_graphs(graphs: Graphs, model: Model, tokens: int) -> Checked:
     rows = np.random.default_rng(0).integers(0, model.vocab, shape)
     wanted = model.session().feed(rows)
     (found,) = ReferenceEvaluator(graphs.sequence).run(["logits"], {"tokens": rows})
-    answers = [found, streamed(ReferenceEvaluator(graphs.step), graphs.step, rows)]
+    answers = [found, streamed(ReferenceEvaluator(graphs.step), graphs.step, {"tokens": rows}, {})]
     apart = max(float(np.abs(answer - wanted).max()) for answer in answers)
     relative = apart / float(np.abs(wanted).max())
     if not relative < LARGEST:
@@ -58,15 +58,26 @@ def check_graphs(graphs: Graphs, model: Model, tokens: int) -> Checked:
     return Checked(shape[1], relative)
 
 
-def streamed(evaluator: Any, step: Any, rows: Array) -> Array:
-    """Logits (B, T, vocab) of tokens (B, T), one token after the other from zero states."""
-    states, logits = zero_states(step, len(rows)), []
-    names = [output.name for output in step.graph.output]
-    for t in range(rows.shape[1]):
-        found = dict(zip(names, evaluator.run(None, {"tokens": rows[:, t], **states}), strict=True))
-        logits.append(found.pop("logits"))
-        states = {name.removeprefix(NEXT): value for name, value in found.items()}
-    return np.stack(logits, axis=1)
+def streamed(
+    evaluator: Any, step: Any, tokens: Mapping[str, Array], parameters: Mapping[str, Array]
+) -> Array:
+    """The first output (B, T, .), one token after the other from zero states.
+
+    Args:
+        evaluator: runs the graph, as `ReferenceEvaluator` and `InferenceSession` do.
+        step: the graph.
+        tokens: inputs (B, T, ...) by name.
+        parameters: inputs that are the same for all tokens.
+    """
+    (rows, length, *_), *_ = (x.shape for x in tokens.values())
+    names, states = [output.name for output in step.graph.output], zero_states(step, rows)
+    answers = []
+    for t in range(length):
+        feeds = {name: x[:, t] for name, x in tokens.items()} | dict(parameters) | states
+        answer, *after = evaluator.run(names, feeds)
+        answers.append(answer)
+        states = {n.removeprefix(NEXT): x for n, x in zip(names[1:], after, strict=True)}
+    return np.stack(answers, axis=1)
 
 
 def zero_states(step: Any, rows: int) -> dict[str, Array]:

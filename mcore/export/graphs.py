@@ -13,8 +13,9 @@ from mcore.errors import SpecError
 from mcore.export import ops
 from mcore.export.builder import Builder, Tensor, code, onnx
 from mcore.export.declared import Declared
-from mcore.export.metadata import properties, said
+from mcore.export.metadata import KINDS, properties, said
 from mcore.export.program import Program
+from mcore.export.prune import pruned
 
 OPSET = 21
 IR_VERSION = 10
@@ -50,7 +51,7 @@ def step_model(program: Program) -> Any:
     taken = [*program.inputs, *program.parameters, *program.states]
     x = _values(builder, [*program.inputs, *program.parameters])
     y, after = program.body(builder, x, _values(builder, program.states))
-    builder.named(program.leave(builder, y), program.output.name)
+    builder.named(program.leave(builder, y, x), program.output.name)
     for declared in program.states:
         builder.named(after[declared.name], declared.after.name)
     given = [program.output, *(declared.after for declared in program.states)]
@@ -65,13 +66,13 @@ def sequence_model(program: Program) -> Any:
     x = _values(builder, taken)
     rows = builder.node("Shape", [x[inputs[0].name]], "int64", {"start": 0, "end": 1})
     begins = [_zeros(rows, declared) for declared in program.states]
-    moved = [_time_first(x[declared.name], declared) for declared in inputs]
+    moved = {declared.name: _time_first(x[declared.name], declared) for declared in inputs}
     body = _body(program, builder, x)
     dtypes = [declared.dtype for declared in [*program.states, program.hidden]]
     attributes = {"body": body, "num_scan_inputs": len(moved)}
-    *ends, y = builder.nodes_out("Scan", [*begins, *moved], dtypes, attributes)
+    *ends, y = builder.nodes_out("Scan", [*begins, *moved.values()], dtypes, attributes)
     output = program.output.over_time
-    builder.named(_time_first(program.leave(builder, y), output), output.name)
+    builder.named(_time_first(program.leave(builder, y, moved), output), output.name)
     for end, declared in zip(ends, program.states, strict=True):
         builder.named(end, declared.after.name)
     given = [output, *(declared.after for declared in program.states)]
@@ -122,9 +123,9 @@ def _model(
 ) -> Any:
     helper, (taken, given) = onnx().helper, ends
     infos = [[_info(declared, declared.name) for declared in side] for side in ends]
-    graph = helper.make_graph(
-        builder.nodes, kind, *infos, initializer=builder.initializers, doc_string=__doc__
-    )
+    nodes, used = pruned(builder.nodes, [declared.name for declared in given])
+    weights = [each for each in builder.initializers if each.name in used]
+    graph = helper.make_graph(nodes, kind, *infos, initializer=weights, doc_string=KINDS[kind])
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
     model.producer_name = "mcore"

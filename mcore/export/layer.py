@@ -59,9 +59,11 @@ def onnx_memory(
 
     states = [POSITION, *carried(composition)]
     known = facts(memory.origin, composition.bounds("the memory"))
-    return graphs_of(
-        Program(inputs, parameters, output, states, body, output, lambda builder, y: y, known)
-    )
+    return graphs_of(Program(inputs, parameters, output, states, body, output, _as_it_is, known))
+
+
+def _as_it_is(builder: Builder, hidden: Tensor, x: Mapping[str, Tensor]) -> Tensor:
+    return hidden
 
 
 def _dims(memory: Memory, sizes: Mapping[str, int]) -> Dims:

@@ -8,7 +8,7 @@ from mcore.export.facts import facts
 from mcore.export.graphs import Graphs, graphs_of
 from mcore.export.layer import POSITION
 from mcore.export.parts import Around, Limits, ResidualForm, part_form
-from mcore.export.parts.ends import Ends
+from mcore.export.parts.ends import TokenEnds
 from mcore.export.program import Program, Values
 from mcore.model import Model
 from mcore.model.part import scoped
@@ -35,7 +35,7 @@ def onnx_model(
     from mcore.spec import dump_spec
 
     onnx()
-    ends, limits = Ends(model), Limits(max_segments, max_tokens)
+    ends, limits = TokenEnds(model), Limits(max_segments, max_tokens)
     parts = [
         ResidualForm(
             part_form(part.part, Around(name, scoped(model.params, name), limits)), part.width
@@ -51,9 +51,11 @@ def onnx_model(
         for part in parts:
             hidden, carried = part.step(hidden, dict(state), position)
             after |= carried
-        return hidden, after
+        hidden, carried = ends.last(hidden, dict(state), position)
+        return hidden, after | carried
 
     states = [POSITION, *(declared for part in parts for declared in part.states())]
+    states += ends.states()
     bounds = [bound for part in parts for bound in part.inner.bounds()]
     hidden = Declared("hidden", "B D", ("B", model.layout.width), "the token after all parts")
     return graphs_of(

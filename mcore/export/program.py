@@ -25,6 +25,10 @@ class Body(Protocol):
         """
 
 
+Leave = Callable[[Builder, Tensor, Mapping[str, Tensor]], Tensor]
+"""Output (..., B, .) from `hidden` and the inputs, of one token or, time first, of all of them."""
+
+
 @dataclass(frozen=True)
 class Program:
     """A stream, token by token.
@@ -36,7 +40,7 @@ class Program:
         states: what is carried from token to token; all zeros before the first.
         body: what happens at a token; gives `hidden`.
         hidden: what the body says of a token.
-        leave: the output from that, of one token or of many: outside the loop over tokens.
+        leave: the output from that; it stands outside the loop over tokens.
         facts: what else is to be said of it: metadata of the graphs.
     """
 
@@ -46,5 +50,5 @@ class Program:
     states: list[Declared]
     body: Body
     hidden: Declared
-    leave: Callable[[Builder, Tensor], Tensor]
+    leave: Leave
     facts: dict[str, str] = field(default_factory=dict)
