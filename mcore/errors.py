@@ -17,9 +17,21 @@ from dataclasses import dataclass
 
 
 class McoreError(Exception):
-    """Base of all errors that mcore raises on purpose."""
+    """Base of all errors that mcore raises on purpose.
+
+    Messages quote names and values from files: as text, they hold no character that could steer a
+    terminal.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """The text with every character escaped that has no shape of its own; line ends stay."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True)

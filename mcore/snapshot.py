@@ -8,7 +8,8 @@ run as JSON, and a digest of all of it: a file that reads back is the file that 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcore.errors import SnapshotError
+from mcore.plain_file import reason
+from mcore.tensor_file import read_tensors
 
-Arrays = dict[str, NDArray[Any]]
+Form = tuple[str, tuple[int, ...]]
+"""Dtype and shape of an array."""
 
 FORMAT = "mcore"
 VERSION = 1
@@ -65,7 +69,7 @@ def read_snapshot(path: Path) -> Snapshot:
 
     Raises: SnapshotError when the file is missing, cut short, damaged, or not one of ours.
     """
-    arrays, metadata = _read(path)
+    arrays, metadata = read_tensors(path)
     if not _ours(metadata):
         raise SnapshotError(f"{path}: is a safetensors file, but not an mcore snapshot")
     if int(metadata["version"]) > VERSION:
@@ -74,8 +78,13 @@ def read_snapshot(path: Path) -> Snapshot:
         raise SnapshotError(f"{path}: is damaged: its content does not match its digest")
     params = {name: a for name, a in arrays.items() if not name.startswith(_OPTIMIZER)}
     optimizer = {n.removeprefix(_OPTIMIZER): a for n, a in arrays.items() if n not in params}
-    state = json.loads(metadata["state"])
-    return Snapshot(metadata["spec"], params, int(metadata["step"]), optimizer, state)
+    try:
+        step, state = _whole(metadata["step"]), dict(json.loads(metadata["state"]))
+        return Snapshot(metadata["spec"], params, step, optimizer, state)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise SnapshotError(
+            f"{path}: is damaged: no spec, step or state that can be read"
+        ) from None
 
 
 def copy_into(params: Mapping[str, NDArray[Any]], saved: Mapping[str, NDArray[Any]]) -> None:
@@ -83,31 +92,51 @@ def copy_into(params: Mapping[str, NDArray[Any]], saved: Mapping[str, NDArray[An
 
     Raises: SnapshotError when names, shapes or dtypes differ; nothing is written then.
     """
-    for name in [*params, *saved]:
-        there, ours = _describe(saved.get(name)), _describe(params.get(name))
-        if there != ours:
-            message = f"{name} is {there} in the snapshot, {ours} in the model"
-            raise SnapshotError(f"the snapshot is of another model: {message}")
+    check_fit({name: (array.dtype.name, array.shape) for name, array in params.items()}, saved)
     for name, array in params.items():
         array[...] = saved[name]
+
+
+def check_fit(declared: Mapping[str, Form], saved: Mapping[str, NDArray[Any]]) -> None:
+    """Raise SnapshotError unless the saved arrays have the declared names, dtypes and shapes."""
+    found = {name: (array.dtype.name, array.shape) for name, array in saved.items()}
+    for name in [*declared, *saved]:
+        there, ours = found.get(name), declared.get(name)
+        if there != ours:
+            message = f"{name} is {_told(there)} in the snapshot, {_told(ours)} in the model"
+            raise SnapshotError(f"the snapshot is of another model: {message}")
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a temporary file beside `path`, flush it to the disk, and rename it to `path`.
 
+    What an interrupted write left is removed first: it is never written through, as it may be a
+    link to somewhere else.
+
     Raises: SnapshotError when the disk does not take it.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    with writing(path):
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.unlink(missing_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         flush_folder(path.parent)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SnapshotError(f"{path}: cannot be written: {reason}") from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says in the block into a SnapshotError that names `path`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def flush_folder(folder: Path) -> None:
@@ -121,23 +150,19 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except FileNotFoundError:
-        raise SnapshotError(f"{path}: no such file") from None
-    except OSError as error:
-        raise SnapshotError(f"{path}: cannot be read: {error}") from None
-    except (SafetensorError, ValueError) as error:
-        raise SnapshotError(f"{path}: is cut short or not a snapshot ({error})") from None
-
-
 def _ours(metadata: Mapping[str, str]) -> bool:
-    return metadata.get("format") == FORMAT and metadata.get("version", "").isdecimal()
+    version = metadata.get("version", "")
+    return metadata.get("format") == FORMAT and version.isdecimal() and len(version) < 10
+
+
+def _whole(text: str) -> int:
+    """A count in decimal digits.
+
+    Raises: ValueError when it is none, or absurd.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ValueError(text)
+    return int(text)
 
 
 def _metadata(snapshot: Snapshot) -> dict[str, str]:
@@ -155,10 +180,10 @@ def _digest(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> 
     """SHA-256 of the metadata and of every array's name, dtype, shape and bytes."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {_describe(array)}".encode())
+        digest.update(f"{name} {_told((array.dtype.name, array.shape))}".encode())
         digest.update(np.asarray(array, order="C").data)
     return digest.hexdigest()
 
 
-def _describe(array: NDArray[Any] | None) -> str:
-    return "missing" if array is None else f"{array.dtype.name} {list(array.shape)}"
+def _told(form: Form | None) -> str:
+    return "missing" if form is None else f"{form[0]} {list(form[1])}"

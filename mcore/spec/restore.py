@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcore.errors import SnapshotError
+from mcore.backend import get_backend
+from mcore.errors import InputError, SnapshotError
 from mcore.model import Model
-from mcore.snapshot import Snapshot, copy_into, read_snapshot
-from mcore.spec.compile import compile
+from mcore.plain_file import inside
+from mcore.snapshot import Snapshot, check_fit, read_snapshot
+from mcore.spec.compile import layout_of
 from mcore.spec.load import parse_spec
 
 NAMES = ("best.safetensors", "last.safetensors", "previous.safetensors")
@@ -28,14 +30,24 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
         SpecError: an override that is wrong.
     """
     snapshot = _read(Path(path))
-    model = compile(parse_spec(snapshot.spec, str(path), overrides))
+    spec = parse_spec(snapshot.spec, str(path), overrides)
+    backend = get_backend(spec.backend.kind, spec.backend.threads)
+    layout = layout_of(spec, backend, spec.dtype)
+    params, fixed = layout.shapes(), layout.ends.fixed()
+    declared = {name: (spec.dtype, shape) for name, shape in params.items()}
+    declared |= {name: (array.dtype.name, array.shape) for name, array in fixed.items()}
     try:
-        copy_into(model.arrays, snapshot.params)
+        check_fit(declared, snapshot.params)
     except SnapshotError as error:
         if not overrides:
             raise
         remedy = "overrides that keep all parameters would do, e.g. memory.readout=moving_average"
         raise SnapshotError(f"{path}: {error}; {remedy}") from None
+    model = Model(spec, layout, {name: snapshot.params[name] for name in params}, backend)
+    try:
+        model.standardise({name: snapshot.params[name] for name in fixed})
+    except InputError as error:
+        raise SnapshotError(f"{path}: {error}") from None
     return model
 
 
@@ -45,7 +57,7 @@ def _read(path: Path) -> Snapshot:
     reasons = []
     for name in NAMES:
         try:
-            return read_snapshot(path / name)
+            return read_snapshot(inside(path, path / name))
         except SnapshotError as error:
             reasons.append(str(error))
     raise SnapshotError("; ".join(reasons))

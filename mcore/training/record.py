@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mcore.data import Task
-from mcore.errors import DataError
+from mcore.errors import DataError, printable
 from mcore.spec.schema import Spec
 
+_LONGEST = 1000
 _PACKAGES = ("mcore", "numpy", "numba")
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -36,12 +37,14 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
     Raises: DataError when the data are not the same.
     """
-    if then["data"] != now["data"]:
-        message = f"the data differ from when the run began: {then['data']} then, {now['data']} now"
+    if then.get("data") != now["data"]:
+        before = str(then.get("data"))[:_LONGEST]
+        message = f"the data differ from when the run began: {before} then, {now['data']} now"
         raise DataError(f"{message}; put the files back, or begin a new run")
     keys = ("versions", "platform", "threads")
     changed = [key for key in keys if then.get(key) != now[key]]
-    return [f"{key} differ from when the run began: {then.get(key)} then" for key in changed]
+    notes = [f"{key} differ from when the run began: {then.get(key)} then" for key in changed]
+    return [printable(note)[:_LONGEST] for note in notes]
 
 
 def _version(package: str) -> str:

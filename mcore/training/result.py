@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from mcore.errors import SnapshotError
+from mcore.training.numbers import number
+
 
 @dataclass(frozen=True)
 class Result:
@@ -44,6 +47,18 @@ class Result:
 
     @classmethod
     def from_json(cls, run: Path, content: Mapping[str, Any]) -> Self:
-        """A result that `to_json` gave."""
-        compression = tuple((name, bits) for name, bits in content["compression"])
-        return cls(run=run, **{**content, "compression": compression})
+        """A result that `to_json` gave.
+
+        Raises: SnapshotError when it gave no such thing.
+        """
+        try:
+            compression = tuple((str(name), number(bits)) for name, bits in content["compression"])
+            for name in ("step", "loss", "value", "best", "parameters", "state_bytes", "seconds"):
+                number(content[name])
+            number(content["tokens_per_second"] or 0)
+            result = cls(run=run, **{**content, "compression": compression})
+        except (KeyError, TypeError, ValueError) as error:
+            raise SnapshotError(f"{run / 'result.json'}: is damaged: {error}; drop it") from None
+        if not isinstance(result.metric, str) or result.comparison:
+            raise SnapshotError(f"{run / 'result.json'}: is damaged; drop it")
+        return result

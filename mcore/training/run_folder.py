@@ -17,7 +17,31 @@ from pathlib import Path
 from typing import Any
 
 from mcore.errors import SnapshotError
-from mcore.snapshot import Snapshot, flush_folder, read_snapshot, write_snapshot, write_whole
+from mcore.plain_file import inside, read_plain, reason, there
+from mcore.snapshot import (
+    Snapshot,
+    flush_folder,
+    read_snapshot,
+    write_snapshot,
+    write_whole,
+    writing,
+)
+from mcore.spec.load import LARGEST
+
+FILES = (
+    "spec.yaml",
+    "run.json",
+    "metrics.jsonl",
+    "last.safetensors",
+    "previous.safetensors",
+    "best.safetensors",
+    "result.json",
+    "compare",
+)
+"""What a run reads, or writes without making it anew."""
+
+_LARGEST_JSON = 1 << 20
+_LARGEST_METRICS = 1 << 28
 
 
 class RunFolder:
@@ -37,15 +61,16 @@ class RunFolder:
         The order leaves a good snapshot at every moment: the old ones stay until the new one is
         on the disk, and the only gap, between two renames, has a good `previous`.
         """
-        if self.metrics.exists():
-            with self.metrics.open("rb") as file:
+        if there(self.metrics):
+            with writing(self.metrics), self.metrics.open("rb") as file:
                 os.fsync(file.fileno())
         fresh = self.path / "next.safetensors"
         write_snapshot(fresh, snapshot)
-        if self.last.exists():
-            self.last.replace(self.previous)
-        fresh.replace(self.last)
-        flush_folder(self.path)
+        with writing(self.last):
+            if there(self.last):
+                self.last.replace(self.previous)
+            fresh.replace(self.last)
+            flush_folder(self.path)
 
     def save_best(self, snapshot: Snapshot) -> None:
         """Keep these parameters as the best so far."""
@@ -58,40 +83,48 @@ class RunFolder:
 
         Raises: SnapshotError when there are snapshots and none is good.
         """
-        if not self.last.exists():
-            return (read_snapshot(self.previous) if self.previous.exists() else None), None
+        if not there(self.last):
+            return (read_snapshot(self.previous) if there(self.previous) else None), None
         try:
             return read_snapshot(self.last), None
         except SnapshotError as error:
-            if not self.previous.exists():
+            if not there(self.previous):
                 raise
             snapshot = read_snapshot(self.previous)
-            self.last.replace(self.path / "damaged.safetensors")
+            with writing(self.last):
+                self.last.replace(self.path / "damaged.safetensors")
             return snapshot, f"{error}; going on from {self.previous} (step {snapshot.step})"
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the metrics."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drop the metrics of later steps and of later evaluations than these."""
-        if not self.metrics.exists():
+        if not there(self.metrics):
             return
         limits = {"train": step, "eval": evaluated}
-        lines = self.metrics.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if (r := _record(line)) and r["step"] <= limits[r["kind"]]]
-        write_whole(self.metrics, b"".join(kept))
+        content = read_plain(self.metrics, _LARGEST_METRICS, SnapshotError)
+        lines = content.splitlines(keepends=True)
+        write_whole(self.metrics, b"".join(line for line in lines if _within(line, limits)))
 
     def spec_text(self) -> str:
         """The spec as YAML.
 
-        Raises: SnapshotError when it is not there.
+        Raises: SnapshotError when it is not there, or no text.
         """
+        if not there(self.spec):
+            raise SnapshotError(f"{self.path}: is not the folder of a run: no spec.yaml")
         try:
-            return self.spec.read_text(encoding="utf-8")
-        except OSError:
-            raise SnapshotError(f"{self.path}: is not the folder of a run: no spec.yaml") from None
+            return read_plain(self.spec, LARGEST, SnapshotError).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise SnapshotError(f"{self.spec}: is not UTF-8 text") from None
+
+    def check_links(self) -> None:
+        """Raise SnapshotError when a file of the run is a link to somewhere else."""
+        for name in FILES:
+            inside(self.path, self.path / name)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all."""
@@ -103,13 +136,15 @@ class RunFolder:
         Raises: SnapshotError when it is damaged.
         """
         path = self.path / name
-        if not path.exists():
+        if not there(path):
             return None
         try:
-            content = json.loads(path.read_bytes())
-        except ValueError as error:
+            content = json.loads(read_plain(path, _LARGEST_JSON, SnapshotError))
+        except (ValueError, RecursionError) as error:
             raise SnapshotError(f"{path}: is damaged: {error}") from None
-        return dict(content)
+        if not isinstance(content, dict):
+            raise SnapshotError(f"{path}: is damaged: it holds no mapping")
+        return content
 
 
 def create(path: Path) -> RunFolder:
@@ -122,9 +157,8 @@ def create(path: Path) -> RunFolder:
         if any(path.iterdir()):
             ways = f"go on with it: mcore train --resume {path}, or choose another --out"
             raise SnapshotError(f"{path}: is not empty; {ways}")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SnapshotError(f"{path}: cannot be made: {reason}") from None
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"{path}: cannot be made: {reason(error)}") from None
     return RunFolder(path)
 
 
@@ -134,12 +168,15 @@ def create_numbered(name: str) -> RunFolder:
     Raises: SnapshotError when it cannot be made.
     """
     paths = (Path("runs", f"{name}-{number}") for number in itertools.count(1))
-    return create(next(path for path in paths if not path.exists()))
+    return create(next(path for path in paths if not there(path)))
 
 
-def _record(line: bytes) -> dict[str, Any]:
-    """A line of the metrics; nothing for one that was cut short."""
+def _within(line: bytes, limits: Mapping[str, int]) -> bool:
+    """Whether a line of the metrics is whole, and of a step up to its kind's limit."""
     try:
-        return dict(json.loads(line)) if line.endswith(b"\n") else {}
-    except ValueError:
-        return {}
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return False
+    return bool(record["step"] <= limits.get(str(record.get("kind")), -1))

@@ -8,10 +8,11 @@ from mcore.data import SeriesTask, Task, compression_table, make_task
 from mcore.data.text import Text
 from mcore.errors import SnapshotError
 from mcore.model import Model
-from mcore.snapshot import write_whole
+from mcore.plain_file import inside, there
+from mcore.snapshot import write_whole, writing
 from mcore.spec.compare import variants
 from mcore.spec.dump import dump_spec
-from mcore.spec.load import read_spec
+from mcore.spec.load import parse_spec
 from mcore.spec.schema import Spec
 from mcore.training.display import Display, choose_display
 from mcore.training.interrupt import Interrupted, Interrupts
@@ -58,8 +59,8 @@ def resume(path: str | Path, compile_model: Compile, display: Display | None = N
     Raises: as `run`; SnapshotError when the folder is not that of a run, or no snapshot is good.
     """
     folder = RunFolder(Path(path))
-    folder.spec_text()
-    spec = read_spec(folder.spec)
+    folder.check_links()
+    spec = parse_spec(folder.spec_text(), str(folder.spec))
     return _Runner(compile_model, display or choose_display(False, False)).all(spec, folder)
 
 
@@ -123,9 +124,11 @@ class _Runner:
 
 def _variant_folders(spec: Spec, folder: RunFolder) -> Iterator[tuple[str, Spec, RunFolder]]:
     for name, variant in variants(spec).items():
-        part = RunFolder(folder.path / "compare" / name)
-        if not part.spec.exists():
-            part.path.mkdir(parents=True, exist_ok=True)
+        part = RunFolder(inside(folder.path, folder.path / "compare" / name))
+        part.check_links()
+        if not there(part.spec):
+            with writing(part.path):
+                part.path.mkdir(parents=True, exist_ok=True)
             write_whole(part.spec, dump_spec(variant).encode())
         yield name, variant, part
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from mcore.training.evaluate import Evaluation
+from mcore.training.numbers import count, number
 
 
 @dataclass
@@ -35,6 +36,17 @@ class State:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """A state that `to_json` gave."""
-        given = content["evaluation"]
-        return cls(**{**content, "evaluation": Evaluation(**given) if given else None})
+        """A state that `to_json` gave.
+
+        Raises: KeyError, TypeError, ValueError when it gave no such thing.
+        """
+        given, best = content["evaluation"], content["best"]
+        if given is not None:
+            number(given["loss"]), number(given["value"])
+        return cls(
+            step=count(content["step"]),
+            evaluated=count(content["evaluated"]),
+            evaluation=None if given is None else Evaluation(**given),
+            best=None if best is None else number(best),
+            seconds=number(content["seconds"]),
+        )
