@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "arrays", "dlpack", "threads"),
+    ("errors", "arrays", "dlpack", "threads", "plain_file", "tensor_file"),
     ("snapshot", "router", "segmentation", "segments", "readout", "recurrence", "cache"),
     ("backend",),
     ("layers", "reading", "continuation", "memory_layer", "axes", "compose"),
