@@ -17,6 +17,7 @@ from mcore.arrays import Array, as_array
 from mcore.axes import Choice
 from mcore.backend import Backend
 from mcore.errors import InputError, ShapeError
+from mcore.recurrence.vector import sigmoid
 from mcore.weights.load import load_rnn
 from mcore.weights.rnn import Rnn
 from mcore.weights.silero_files import silero_arrays
@@ -100,8 +101,7 @@ class Silero:
     def decoded(self, h: Array) -> Array:
         """Probabilities (B, n) from h (B, n, 128)."""
         weight, bias = self._decoder
-        p: Array = 1 / (1 + np.exp(-(np.maximum(h, 0) @ weight + bias)))
-        return p
+        return sigmoid(np.maximum(h, 0) @ weight + bias)
 
 
 def load_silero(

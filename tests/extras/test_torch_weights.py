@@ -1,5 +1,6 @@
 """LSTM and GRU layers beside the torch modules that their weights are from: h and all gradients."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,17 @@ def test_weights_in_bfloat16_are_widened(kind: str, tmp_path: Path) -> None:
     rnn = load_rnn(tmp_path / "x.safetensors")
     for name, parameter in half.items():
         np.testing.assert_array_equal(rnn.params[name], parameter.float().numpy())
+
+
+def test_what_the_page_shows_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:3]:
+        exec(block, {})
+    for line in capsys.readouterr().out.splitlines():
+        assert f"\n{line}\n" in page
 
 
 def test_what_mcore_has_not() -> None:
