@@ -7,7 +7,7 @@ from mcore.backend import get_backend
 from mcore.errors import InputError, SnapshotError
 from mcore.model import Model
 from mcore.plain_file import inside
-from mcore.snapshot import Snapshot, check_fit, read_snapshot
+from mcore.snapshot import Form, Snapshot, check_fit, read_snapshot
 from mcore.spec.compile import layout_of
 from mcore.spec.load import parse_spec
 
@@ -34,7 +34,7 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
     backend = get_backend(spec.backend.kind, spec.backend.threads)
     layout = layout_of(spec, backend, spec.dtype)
     params, fixed = layout.shapes(), layout.ends.fixed()
-    declared = {name: (spec.dtype, shape) for name, shape in params.items()}
+    declared: dict[str, Form] = {n: (spec.dtype, shape) for n, shape in params.items()}
     declared |= {name: (array.dtype.name, array.shape) for name, array in fixed.items()}
     try:
         check_fit(declared, snapshot.params)
