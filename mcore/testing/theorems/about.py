@@ -38,5 +38,4 @@ def is_random(axes: Axes) -> bool:
 
 def mixes_answers(axes: Axes) -> bool:
     """Whether y is the sum of the memories' answers by softmax gates."""
-    kind = readout(axes)
-    return kind in ("grm", "ssc") or (kind == "soup" and rule(axes).linear_read)
+    return readout(axes) in ("grm", "ssc")

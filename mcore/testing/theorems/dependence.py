@@ -24,14 +24,20 @@ def query_dependence(subject: Subject, case: Case) -> float:
         rest = np.arange(case.sizes.T) != t
         what = f"y at other tokens when {name} of token {t} is another"
         worst = max(worst, meet(moved[:, rest], y[:, rest], tolerances(subject).y, what))
-        change, expected = (float(np.abs(a - b).max()) for a, b in ((moved, y), (due, exact)))
+        change, expected = _change(moved, y, t), _change(due, exact, t)
         if expected > 1e-3 and change < LEAST * expected:
             raise Violation(
-                f"y at token {t} moves by {change:.1e} when its {name} is another; {expected:.1e} "
-                "was expected",
+                f"y at token {t} moves by {change:.1e} of its size when {name} there is another; "
+                f"{expected:.1e} was expected",
                 expected,
             )
     return worst
+
+
+def _change(after: Array, before: Array, t: int) -> float:
+    """Of the answer to one token, relative to its largest entry."""
+    size = float(np.abs(before[:, t]).max())
+    return float(np.abs(after[:, t] - before[:, t]).max()) / max(size, 1e-300)
 
 
 def _with_other(case: Case, name: str, t: int) -> Array:
@@ -59,13 +65,13 @@ def inner_loss(subject: Subject, case: Case) -> float:
     size = np.abs(due).max()
     if rises > tolerances(subject).y * size:
         raise Violation(f"the inner loss rises by {rises:.2e} from a token to the next", rises)
-    fall, expected = (x[:, 0] - x[:, -1] for x in (losses, due))
-    short = expected - fall
-    if (short > 0.5 * expected + tolerances(subject).y * size).any():
+    last, first, expected = losses[:, -1], due[:, 0], due[:, -1]
+    short = last - (first + expected) / 2
+    if (short > tolerances(subject).y * size).any():
         worst = int(np.argmax(short))
         raise Violation(
-            f"the inner loss falls by {fall.flat[worst]:.2e} over {case.sizes.T} tokens; "
-            f"{expected.flat[worst]:.2e} was expected"
+            f"the inner loss is {last.flat[worst]:.3g} after {case.sizes.T} tokens; it should fall "
+            f"from {first.flat[worst]:.3g} to {expected.flat[worst]:.3g}"
         )
     return 0.0
 

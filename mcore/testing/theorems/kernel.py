@@ -32,6 +32,8 @@ Forward = Callable[[dict[str, Any], list[int]], Any]
 Backward = Callable[[dict[str, Any], list[int], Any], Any]
 
 Y = "B T H V"
+LIMIT, AFTER_HANG = 25.0, 1.0
+"""Seconds: the first call may compile."""
 
 
 class Kernel:
@@ -45,7 +47,7 @@ class Kernel:
 
     Attributes:
         name: what reports call it.
-        limit: seconds that a call may take; 2 once one has not come back.
+        limit: seconds that a call may take; fewer once one has not come back.
 
     Raises:
         SpecError: an unknown kind, option or start.
@@ -68,7 +70,7 @@ class Kernel:
         self.name = f"{forward.__module__}:{getattr(forward, '__qualname__', forward)}"
         self.exchange = exchange or Exchange()
         self.dtype = self.exchange.dtype
-        self.limit = 30.0
+        self.limit = LIMIT
         self._forward, self._backward = forward, backward
         self._axes = (Axes(recurrence, readout, start),)
 
@@ -134,7 +136,7 @@ class Kernel:
         try:
             return guarded(what, self.limit, lambda: function(*arguments))
         except Endless:
-            self.limit = min(self.limit, 2.0)
+            self.limit = min(self.limit, AFTER_HANG)
             raise
 
     def _checked(self, value: Any, axes: str, shape: tuple[int, ...], what: str) -> Array:

@@ -34,7 +34,7 @@ def soup_grm(subject: Subject, case: Case) -> float:
 
 def ssc_grm(subject: Subject, case: Case) -> float:
     """With no more checkpoints than `top_k`, all are selected (section 3.4)."""
-    case = short_enough(case)
+    case = short_enough(case, spare=0)
     what = f"y of ssc with {len(case.lengths) - 1} checkpoints beside grm"
     return meet(forward(subject, case), _grm(case), tolerances(subject).y, what)
 

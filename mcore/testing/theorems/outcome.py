@@ -90,7 +90,9 @@ class Report:
 
 
 def _is_weak(outcome: Outcome, weak: type | tuple[type, ...]) -> bool:
-    return outcome.theorem.name != "agreement" and isinstance(outcome.violation, weak)
+    return outcome.theorem.name not in ("agreement", "borders") and isinstance(
+        outcome.violation, weak
+    )
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

@@ -42,7 +42,7 @@ Exits with 1 as long as that is so, with 0 once it is mended: python {path.name}
 """
 
 import os
-import textwrap
+import sys
 from pathlib import Path
 
 from numpy import array

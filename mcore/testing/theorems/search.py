@@ -82,7 +82,9 @@ def search(theorem: Theorem, subject: Subject, effort: Effort) -> Outcome:
         return Outcome(theorem, not_applicable=trial.untold[0])
     if found is None:
         return Outcome(theorem, trial.tried, trial.worst, time.monotonic() - begin)
-    case, violation = simplify(theorem, subject, found, effort.seconds / 2)
+    if not isinstance(found[1], Endless):
+        found = simplify(theorem, subject, found, effort.seconds / 2)
+    case, violation = found
     seconds = time.monotonic() - begin
     return Outcome(theorem, trial.tried, violation.error, seconds, case, violation)
 

@@ -65,22 +65,24 @@ def hybrid(subject: Subject, case: Case) -> float:
     return meet(forward(subject, case), wanted, tolerances(subject).y, what)
 
 
-def short_enough(case: Case) -> Case:
-    """As many segments as `ssc` reads all of."""
+def short_enough(case: Case, spare: int = 1) -> Case:
+    """As many segments as `ssc` reads all of, with some to spare: `ssc_grm` is about the rest."""
     chosen = axis(case.composition, "readout")
-    most = chosen.get("top_k", 2) + 1 if chosen["kind"] == "ssc" else len(case.lengths)
+    if chosen["kind"] != "ssc":
+        return case
+    most = max(chosen.get("top_k", 2) + 1 - spare, 2)
     return case.first(sum(case.lengths[:most]))
 
 
 def _is_attention(axes: Axes) -> str | None:
     if not mixes_answers(axes):
-        return "about softmax gates over answers: grm, ssc, and soup where the read is linear"
+        return "about softmax gates over answers: grm and ssc"
     return None if axes.start == "independent" else "about start independent"
 
 
 def _is_hybrid(axes: Axes) -> str | None:
     if not mixes_answers(axes):
-        return "about softmax gates over answers: grm, ssc, and soup where the read is linear"
+        return "about softmax gates over answers: grm and ssc"
     if axes.start != "checkpoint":
         return "about start checkpoint"
     if options(axes.readout).get("online") == "outside":
@@ -89,16 +91,11 @@ def _is_hybrid(axes: Axes) -> str | None:
     return None if chunk == 1 else "about inner gradients token by token"
 
 
-def _has_gate_one(axes: Axes) -> str | None:
-    return None
-
-
 ONE_SEGMENT = Theorem(
     "one_segment",
     "with one segment every readout gives the plain recurrence",
     single,
     one_segment,
-    _has_gate_one,
 )
 LENGTH_ONE_ATTENTION = Theorem(
     "length_one_attention",
