@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     backend: str | None = None
     forward: str | None = None
     backward: str | None = None
-    claim: str = ""
+    claim: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def targets(asked: Asked, exchange: Exchange) -> list[Target]:
         if asked.spec or asked.backend:
             raise InputError("--forward: names a kernel; leave out FILE and --backend")
         return [_kernel(asked, exchange)]
-    if asked.backward:
-        raise InputError("--backward: needs --forward as well")
+    for option, value in (("--backward", asked.backward), ("--as", asked.claim)):
+        if value:
+            raise InputError(f"{option}: is of a kernel; name it with --forward")
     if exchange != Exchange(dtype=exchange.dtype):
         raise InputError("--layout, --arrays: are of a kernel; name it with --forward")
     if asked.spec:
@@ -77,6 +78,10 @@ def targets(asked: Asked, exchange: Exchange) -> list[Target]:
 
 def _kernel(asked: Asked, exchange: Exchange) -> Target:
     assert asked.forward is not None
+    if asked.claim is None:
+        raise InputError(
+            "--as: says what the kernel computes; e.g. --as recurrence=linear,readout=grm"
+        )
     axes = parse_claim(asked.claim)
     addresses = [address for address in (asked.forward, asked.backward) if address]
     kernel = Kernel(
@@ -116,7 +121,8 @@ def _spec(path: str, backend: str | None, dtype: str) -> Target:
     found: list[Axes] = []
     for memory in filter(None, spec.memories()):
         recurrence, readout = (
-            axis.model_dump(exclude_none=True) for axis in (memory.recurrence, memory.readout)
+            axis.model_dump(exclude_defaults=True) | {"kind": axis.kind}
+            for axis in (memory.recurrence, memory.readout)
         )
         axes = Axes(recurrence, readout, memory.start)
         if axes not in found:
