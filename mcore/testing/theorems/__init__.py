@@ -8,7 +8,7 @@
     search      tries a theorem on many cases and shrinks what breaks it
     outcome     what came of it
 
-The theorems themselves: hygiene, borders, precision, future, apart, dependence, mixing, sums,
+The theorems themselves: hygiene, borders, even, precision, future, apart, dependence, mixing, sums,
 single, scaling, agreement, gradients.
 """
 
@@ -16,6 +16,7 @@ from mcore.testing.theorems.agreement import AGREEMENT
 from mcore.testing.theorems.apart import PACKED, PERMUTATION, SPLIT
 from mcore.testing.theorems.borders import BORDERS
 from mcore.testing.theorems.dependence import INNER_LOSS, QUERY_DEPENDENCE
+from mcore.testing.theorems.even import TIES
 from mcore.testing.theorems.future import CAUSALITY
 from mcore.testing.theorems.gradients import GRADIENTS
 from mcore.testing.theorems.hygiene import INPUTS_UNTOUCHED, NAN_POISON
@@ -32,6 +33,7 @@ THEOREMS: dict[str, Theorem] = {
         INPUTS_UNTOUCHED,
         NAN_POISON,
         BORDERS,
+        TIES,
         DTYPE,
         CAUSALITY,
         SPLIT,

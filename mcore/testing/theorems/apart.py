@@ -27,9 +27,18 @@ def split(subject: Subject, case: Case) -> float:
         worst = max(worst, meet(got, whole[:, :tokens], tolerance, what))
     if readout(case.axes) == "none" and case.axes.start == "independent":
         worst = max(worst, _segments_alone(subject, case, whole))
+    if _unseen_cuts(case.axes):
+        what = f"y cut into {list(case.lengths)}, of which no cut can be seen, beside y uncut"
+        worst = max(worst, meet(whole, forward(subject, case.cut([T])), tolerance, what))
     if "stream" not in subject.lacks:
         _stream(subject, case)
     return worst
+
+
+def _unseen_cuts(axes: Axes) -> bool:
+    """Whether all is carried over a border and nothing is read from the cache."""
+    carried = axes.start == "checkpoint" and options(axes.recurrence).get("chunk", 1) == 1
+    return readout(axes) == "none" and carried
 
 
 def _segments_alone(subject: Subject, case: Case, whole: Array) -> float:

@@ -18,7 +18,7 @@ def last_segment_missing(lengths: Sequence[int]) -> list[Span]:
     return cut(lengths[:-1] if lengths[-1] < lengths[0] else lengths)
 
 
-@plant("borders.cut", kernel("linear", "grm"), "borders")
+@plant("borders.cut", kernel("linear", "grm"), "split")
 def border_one_early(lengths: Sequence[int]) -> list[Span]:
     """The last token of each segment counts to the next one."""
     ends = [0, *accumulate(lengths)]
@@ -26,7 +26,7 @@ def border_one_early(lengths: Sequence[int]) -> list[Span]:
     return list(pairwise([0, *inner, ends[-1]]))
 
 
-@plant("borders.cut", kernel("delta", "ssc"), "borders")
+@plant("borders.cut", kernel("delta", "ssc"), "split")
 def border_one_late(lengths: Sequence[int]) -> list[Span]:
     """The first token of each segment counts to the one before."""
     ends = [0, *accumulate(lengths)]
@@ -70,19 +70,19 @@ def only_the_newest_checkpoint(segment: int) -> Sequence[int]:
     return range(max(segment - 1, 0), segment)
 
 
-@plant("borders.visible", kernel("gru", "grm"), "agreement")
+@plant("borders.visible", kernel("gru", "grm"), "length_one_attention")
 def newest_checkpoint_late(segment: int) -> Sequence[int]:
     """A checkpoint is seen one segment too late."""
     return range(max(segment - 1, 0))
 
 
-@plant("borders.visible", kernel("linear", "moving_average"), "agreement")
+@plant("borders.visible", kernel("linear", "moving_average"), "permutation")
 def first_checkpoint_unseen(segment: int) -> Sequence[int]:
     """The loop over checkpoints begins with the second one."""
     return range(1, segment)
 
 
-@plant("rule.step", kernel("gated_linear", "none", "checkpoint"), "borders")
+@plant("rule.step", kernel("gated_linear", "none", "checkpoint"), "split")
 def decayed_twice_at_borders(state: State, x: Token) -> State:
     """What a segment takes over decays once when it is handed on, and once with its first token."""
     if x["position"] == 0:
@@ -90,13 +90,13 @@ def decayed_twice_at_borders(state: State, x: Token) -> State:
     return step(state, x)
 
 
-@plant("borders.keep", kernel("delta", "residual"), "agreement")
+@plant("borders.keep", kernel("delta", "residual"), "packed")
 def heads_read_the_first_head(after: Sequence[State]) -> State:
     """Checkpoints of all heads are those of the first one."""
     return {name: np.repeat(x[:, :1], x.shape[1], axis=1) for name, x in after[-1].items()}
 
 
-@plant("borders.keep", kernel("gla", "residual"), "agreement")
+@plant("borders.keep", kernel("gla", "residual"), "packed")
 def rows_in_the_wrong_order(after: Sequence[State]) -> State:
     """The cache holds the rows of the batch the other way round."""
     return {name: x[::-1] for name, x in after[-1].items()}
@@ -109,7 +109,7 @@ def checkpoint_is_an_average(after: Sequence[State]) -> State:
     return {name: (last[name] + before[name]) / 2 for name in last}
 
 
-@plant("borders.start", kernel("titans", "grm"), "agreement")
+@plant("borders.start", kernel("titans", "grm"), "permutation")
 def momentum_survives(initial: State, before: State | None, first: Token) -> State:
     """An independent segment resets the perceptron and keeps the momentum."""
     if before is None:
@@ -117,13 +117,13 @@ def momentum_survives(initial: State, before: State | None, first: Token) -> Sta
     return {name: (before if name.startswith("p_") else initial)[name] for name in initial}
 
 
-@plant("borders.start", kernel("mlstm", "none", "checkpoint"), "one_segment")
+@plant("borders.start", kernel("mlstm", "none", "checkpoint"), "split")
 def maximum_left_behind(initial: State, before: State | None, first: Token) -> State:
     """C and n are carried over a border, the running maximum that scales them is not."""
     return initial if before is None else {**before, "m": initial["m"]}
 
 
-@plant("borders.start", kernel("lstm", "grm", "checkpoint"), "agreement")
+@plant("borders.start", kernel("lstm", "grm", "checkpoint"), "hybrid")
 def cell_left_behind(initial: State, before: State | None, first: Token) -> State:
     """The hidden state is carried over a border, the cell is not."""
     return initial if before is None else {**before, "c": initial["c"]}

@@ -45,13 +45,13 @@ def starts_at_zero(inputs: Inputs) -> State:
     return times(0.0, resting(inputs))
 
 
-@plant("rule.initial", kernel("dla", "residual"), "query_dependence", "memory_caching")
+@plant("rule.initial", kernel("dla", "residual"), "inner_loss", "memory_caching")
 def starts_at_zero_without_momentum(inputs: Inputs) -> State:
     """The perceptron starts with zero weights, and no query changes what it says."""
     return times(0.0, weights_of(inputs))
 
 
-@plant("rule.step", kernel("titans", "none"), "agreement", "titans-pytorch in chunks")
+@plant("rule.step", kernel("titans", "none"), "one_segment", "titans-pytorch in chunks")
 def gradients_at_the_segments_start(state: State, x: Token) -> State:
     """All gradients of a segment are taken at the memory it started from."""
     weights, momenta = halves(state)
@@ -63,7 +63,7 @@ def gradients_at_the_segments_start(state: State, x: Token) -> State:
     return {**moved(weights, momenta, x), "a_in": anchor["w_in"], "a_out": anchor["w_out"]}
 
 
-@plant("rule.step", kernel("titans", "residual"), "agreement")
+@plant("rule.step", kernel("titans", "residual"), "one_segment")
 def gradient_of_the_decayed_memory(state: State, x: Token) -> State:
     """The inner gradient is taken at the memory after its decay."""
     weights, momenta = halves(state)
@@ -71,32 +71,32 @@ def gradient_of_the_decayed_memory(state: State, x: Token) -> State:
     return moved(weights, plus(times(x["momentum"], momenta), times(-x["step"], G)), x)
 
 
-@plant("rule.step", kernel("titans", "grm"), "agreement", "flash-linear-attention, naive titans")
+@plant("rule.step", kernel("titans", "grm"), "inner_loss", "flash-linear-attention, naive titans")
 def fits_value_minus_key(state: State, x: Token) -> State:
     """The memory learns v - k where v is its target."""
     return titans_step(state, {**x, "v": x["v"] - x["k"]})
 
 
-@plant("rule.step", kernel("titans", "ssc"), "agreement", "titans-pytorch")
+@plant("rule.step", kernel("titans", "ssc"), "one_segment", "titans-pytorch")
 def mean_of_squared_errors(state: State, x: Token) -> State:
     """The inner loss is averaged over channels instead of summed."""
     return titans_step(state, {**x, "step": x["step"] / x["v"].dtype.type(x["v"].shape[-1])})
 
 
-@plant("rule.step", kernel("dla", "ssc"), "agreement", "memory_caching")
+@plant("rule.step", kernel("dla", "ssc"), "packed", "memory_caching")
 def inner_loss_averaged_over_the_batch(state: State, x: Token) -> State:
     """The inner loss is a mean over rows and heads, so that a row learns slower in company."""
     return dla_step(state, {**x, "step": x["step"] / x["step"].dtype.type(x["step"].size)})
 
 
-@plant("rule.step", kernel("titans", "grm"), "agreement", "memory_caching")
+@plant("rule.step", kernel("titans", "grm"), "one_segment", "memory_caching")
 def constant_coefficients(state: State, x: Token) -> State:
     """Step, momentum and decay are constants instead of functions of the token."""
     gates = {name: np.full_like(x[name], 0.1) for name in ("step", "momentum")}
     return titans_step(state, {**x, **gates, "log_decay": np.zeros_like(x["log_decay"])})
 
 
-@plant("rule.read", kernel("dla", "none"), "agreement")
+@plant("rule.read", kernel("dla", "none"), "one_segment")
 def gelu_by_its_tanh_formula(state: State, x: Token) -> Array:
     """The read uses the tanh approximation of GELU, the write the exact one."""
     a = pull(state["w_in"], x["q"])
@@ -104,7 +104,7 @@ def gelu_by_its_tanh_formula(state: State, x: Token) -> Array:
     return x["q"] + pull(state["w_out"], bent.astype(a.dtype))
 
 
-@plant("mixing.mix", kernel("dla", "soup"), "agreement", "linear-memory-routing")
+@plant("mixing.mix", kernel("dla", "soup"), "soup_grm", "linear-memory-routing")
 def soup_is_grm(rule: Rule, memories: list[State], gates: Array, token: Token) -> Array:
     """The answers of perceptrons are mixed where their weights should be."""
     return answers(rule, memories, gates, token)

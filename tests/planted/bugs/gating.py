@@ -27,13 +27,13 @@ def sigmoids_beside_the_online_memory(logits: Array, counting: Array) -> Array:
     return gates
 
 
-@plant("routing.normalise", kernel("linear", "grm"), "one_segment")
+@plant("routing.normalise", kernel("linear", "grm"), "gates_sum_to_one")
 def independent_sigmoids(logits: Array, counting: Array) -> Array:
     """Every memory has a sigmoid of its own instead of a share of one softmax."""
     return np.where(counting, 1 / (1 + np.exp(-logits)), 0)
 
 
-@plant("routing.normalise", kernel("gla", "grm"), "agreement")
+@plant("routing.normalise", kernel("gla", "grm"), "length_one_attention")
 def cached_alone(logits: Array, counting: Array) -> Array:
     """The softmax covers checkpoints alone, and the online memory is forgotten beside them."""
     if logits.shape[-1] == 1:
@@ -42,7 +42,7 @@ def cached_alone(logits: Array, counting: Array) -> Array:
     return np.concatenate([cached, np.zeros_like(logits[..., :1])], axis=-1)
 
 
-@plant("routing.normalise", kernel("delta", "grm"), "one_segment")
+@plant("routing.normalise", kernel("delta", "grm"), "packed")
 def normalised_over_heads(logits: Array, counting: Array) -> Array:
     """The softmax runs over heads instead of over memories."""
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -56,7 +56,7 @@ def gates_by_position(u: Array, contexts: Array) -> Array:
     return u[..., place]
 
 
-@plant("routing.ask", kernel("gated_linear", "grm"), "agreement")
+@plant("routing.ask", kernel("gated_linear", "grm"), "query_dependence")
 def asks_with_the_previous_token(u: Array, t: int) -> Array:
     """Gates come from u of the token before."""
     return u[:, max(t - 1, 0)]
@@ -68,7 +68,7 @@ def divided_by_the_width(u: Array, contexts: Array) -> Array:
     return score(u, contexts) * u.dtype.type(u.shape[-1] ** -0.5)
 
 
-@plant("routing.normalise", kernel("gated_delta", "grm"), "agreement")
+@plant("routing.normalise", kernel("gated_delta", "grm"), "packed")
 def gates_of_the_batch(logits: Array, counting: Array) -> Array:
     """Gates are averaged over the rows of the batch."""
     gates = softmax(logits, counting)

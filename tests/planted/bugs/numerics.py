@@ -13,13 +13,13 @@ from planted.routing import counts
 from planted.rules import delta, matrix
 
 
-@plant("borders.keep", kernel("gated_delta", "grm"), "agreement", "flash-linear-attention#1187")
+@plant("borders.keep", kernel("gated_delta", "grm"), "dtype", "flash-linear-attention#1187")
 def checkpoints_in_float16(after: Sequence[State]) -> State:
     """Checkpoints are kept in float16."""
     return {n: x.astype(np.float16).astype(x.dtype) for n, x in keep(after).items()}
 
 
-@plant("rule.step", kernel("linear", "residual"), "agreement")
+@plant("rule.step", kernel("linear", "residual"), "dtype")
 def sums_in_float32(state: State, x: Token) -> State:
     """The memory adds up in float32 although float64 is given."""
     return {n: s.astype(np.float32).astype(s.dtype) for n, s in matrix.step(state, x).items()}
@@ -71,18 +71,17 @@ def state_of_the_last_call(state: State, x: Token) -> State:
     return REMEMBERED[shape]
 
 
-USED: dict[tuple[int, ...], Array] = {}
-
-
 @plant("routing.pool", kernel("gated_delta", "grm"), "nan_poison", "flash-linear-attention#1104")
-def sums_begin_in_a_used_buffer(keys: Array) -> Array:
-    """Running sums are added to a buffer that is not cleared, times zero."""
-    used = USED.get(keys.shape, np.zeros_like(keys))
-    USED[keys.shape] = np.cumsum(keys, axis=1)
-    return (0 * used + USED[keys.shape]) / counts(keys)
+def sums_begin_in_an_uncleared_buffer(keys: Array) -> Array:
+    """Running sums are added to memory that nobody has set to zero."""
+    sums = np.empty_like(keys)
+    sums[:, 0] += keys[:, 0]
+    for t in range(1, keys.shape[1]):
+        sums[:, t] = sums[:, t - 1] + keys[:, t]
+    return sums / counts(keys)
 
 
-@plant("rule.step", kernel("delta", "none"), "agreement", "linear-memory-routing's kernels")
+@plant("rule.step", kernel("delta", "none"), "dtype", "linear-memory-routing's kernels")
 def rounded_errors(state: State, x: Token) -> State:
     """The operands of the delta rule's products are rounded to 16 bits."""
     k = x["k"].astype(np.float16).astype(x["k"].dtype)

@@ -5,7 +5,7 @@ import numpy as np
 from planted.bug import plant
 from planted.menu import kernel
 from planted.pieces import Array
-from planted.routing import counts, running_mean
+from planted.routing import running_mean
 
 
 @plant("routing.pool", kernel("linear", "grm"), "causality", "pi-agent-webservice-kit")
@@ -41,7 +41,7 @@ def divided_by_the_full_length(keys: Array) -> Array:
     return np.cumsum(keys, axis=1) / keys.dtype.type(keys.shape[1])
 
 
-@plant("routing.pool", kernel("gla", "grm"), "agreement")
+@plant("routing.pool", kernel("gla", "grm"), "packed")
 def context_shared_by_heads(keys: Array) -> Array:
     """Contexts are averaged over heads, so that all heads look at the same segments."""
     return np.broadcast_to(running_mean(keys).mean(axis=2, keepdims=True), keys.shape)
@@ -51,10 +51,3 @@ def context_shared_by_heads(keys: Array) -> Array:
 def asks_with_the_mean_query(u: Array, t: int) -> Array:
     """Gates come from u averaged over the row, tokens to come included."""
     return u.mean(axis=1)
-
-
-@plant("routing.pool", kernel("linear", "grm"), "nan_poison")
-def masked_by_multiplication(keys: Array) -> Array:
-    """Later keys are multiplied by zero instead of left out: one NaN spoils all tokens before."""
-    seen = np.tri(keys.shape[1], dtype=keys.dtype)
-    return np.einsum("tl,blhk->bthk", seen, keys) / counts(keys)

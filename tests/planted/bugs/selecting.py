@@ -24,7 +24,7 @@ def top_k_one_short(logits: Array) -> Array:
     return Choose(TOP_K - 1)(logits)
 
 
-@plant("routing.choose", kernel("linear", "ssc"), "agreement")
+@plant("routing.choose", kernel("linear", "ssc"), "ties")
 def ties_to_the_newer(logits: Array) -> Array:
     """Of checkpoints with equal logits the newer one is chosen."""
     backwards = np.argsort(-logits[..., -2::-1], axis=-1, kind="stable")
@@ -44,7 +44,7 @@ def ranks_taken_for_indices(logits: Array) -> Array:
     return chosen(np.argsort(order, axis=-1, kind="stable"), logits)
 
 
-@plant("routing.choose", kernel("gated_delta", "ssc"), "agreement")
+@plant("routing.choose", kernel("gated_delta", "ssc"), "packed")
 def chosen_for_the_batch(logits: Array) -> Array:
     """All rows of a batch read the checkpoints that are best on average."""
     shared = np.broadcast_to(logits.mean(axis=0, keepdims=True), logits.shape)
