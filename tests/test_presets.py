@@ -9,7 +9,11 @@ import mcore
 from mcore.data import make_task
 from mcore.recurrence import RULES
 
-SPECS = sorted((Path(__file__).resolve().parents[1] / "specs").glob("*.yaml"))
+FOLDER = Path(__file__).resolve().parents[1] / "specs"
+SERIES = [FOLDER / "motion.yaml"]
+"""Presets whose data are not on every machine: `test_series_presets.py`."""
+
+SPECS = sorted({*FOLDER.glob("*.yaml")} - {*SERIES})
 
 
 def test_every_recurrence_has_a_preset() -> None:

@@ -67,8 +67,8 @@ def measure(name: str, spec: Spec, effort: Effort) -> Measured:
     model = compile_model(spec, threads=effort.threads)
     data, train = spec.data, spec.train
     batch = Rows(make_task(data, train.batch, train.seed), data.length, train.truncate).batch(1)
-    layers = [_layer(found, batch.tokens.shape, effort) for found in _mixers(model)]
-    rows, tokens = batch.tokens.shape
+    layers = [_layer(found, batch.tokens.shape[:2], effort) for found in _mixers(model)]
+    rows, tokens = batch.tokens.shape[:2]
     return Measured(name, rows, tokens, effort.threads, layers, step_time(model, batch, effort))
 
 

@@ -23,7 +23,8 @@ class StepTime(NamedTuple):
 
     Attributes:
         seconds: of the step.
-        flops: useful FLOPs of forward and backward; the head only where there is a label.
+        flops: useful FLOPs of forward and backward; the head only where there is a label, if
+            data are tokens.
         extra: peak bytes beside parameters and optimizer; None where the system does not say.
         token: seconds of a token in a stream that has seen a row; None if it cannot be streamed.
         sgemm: as in `LayerTime`.
@@ -55,8 +56,9 @@ def step_time(model: Model, batch: AnyBatch, effort: Effort) -> StepTime:
 def _flops(spec: Spec, batch: AnyBatch) -> float:
     found = plan(spec)
     head = next(row.flops for row in found.rows if row.name == "head")
-    body = (found.flops - head) * batch.tokens.size
-    return 3 * (body + head * float((batch.labels >= 0).sum()))
+    tokens = batch.tokens.shape[0] * batch.tokens.shape[1]
+    labelled = float((batch.labels >= 0).sum()) if batch.tokens.ndim == 2 else tokens
+    return 3 * ((found.flops - head) * tokens + head * labelled)
 
 
 def _feeder(model: Model, row: Array) -> Callable[[], object]:

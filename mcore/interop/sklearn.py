@@ -160,7 +160,7 @@ class SeriesClassifier(ClassifierMixin, SeriesEstimator):  # type: ignore[misc]
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y holds one class, {self.classes_[0]!r}; two or more would do")
+            raise ValueError(f"y holds one class, {self.classes_[0]}; two or more would do")
         names = [str(number) for number in range(len(self.classes_))]
         return self._fit(x, numbers, {"head": "classify", "classes": names})
 

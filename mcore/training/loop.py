@@ -102,7 +102,7 @@ class Loop:
         batch = self.rows.batch(step)
         self.speed.start()
         taken = take_step(step, batch, setting.model, self.optimizer, setting.spec.train)
-        self.speed.stop(batch.tokens.size)
+        self.speed.stop(batch.tokens.shape[0] * batch.tokens.shape[1])
         if setting.spec.train.truncate is not None:
             self.rows.keep(step, setting.model.end(taken.saved))
         self.state.step = step

@@ -37,13 +37,14 @@ def _lines(path: Path, file: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}:1: no header; the first line names the columns")
     separator = max(",;\t", key=header.count)
     yield 1, next(csv.reader([header], delimiter=separator))
-    reader = csv.reader(file, delimiter=separator)
+    reader, begin = csv.reader(file, delimiter=separator), 2
     try:
         for cells in reader:
             if cells:
-                yield reader.line_num + 1, cells
+                yield begin, cells
+            begin = reader.line_num + 2
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num + 1}: {error}; is this a CSV file?") from None
+        raise DataError(f"{path}:{begin}: {error}; is this a CSV file?") from None
 
 
 def _table(path: Path, lines: Iterator[tuple[int, list[str]]], wanted: Wanted) -> Table:

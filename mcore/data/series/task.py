@@ -79,7 +79,9 @@ class SeriesTask:
         digest = hashlib.sha256(repr([x.shape for x in (*train, *held)]).encode())
         for x in (*train, *held):
             digest.update(np.ascontiguousarray(x).data)
-        tokens, others = (sum(len(x) for x in side) for side in (train, held))
+        source, tokens = self.source, sum(len(row) for row in train)
+        others = sum(len(row.x) - getattr(row, "start", 0) for row in source.held)
+        digest.update(str(others).encode())
         return (
             f"series: {len(train)} with {tokens} tokens, "
             f"{len(held)} with {others} held out ({digest.hexdigest()[:12]})"
