@@ -58,7 +58,7 @@ def _flops(spec: Spec, batch: AnyBatch) -> float:
     head = next(row.flops for row in found.rows if row.name == "head")
     tokens = batch.tokens.shape[0] * batch.tokens.shape[1]
     labelled = float((batch.labels >= 0).sum()) if batch.tokens.ndim == 2 else tokens
-    return 3 * ((found.flops - head) * tokens + head * labelled)
+    return float(3 * ((found.flops - head) * tokens + head * labelled))
 
 
 def _feeder(model: Model, row: Array) -> Callable[[], object]:

@@ -1,6 +1,8 @@
 """Estimators in the manner of scikit-learn: its own checks, and what series add."""
 
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,3 +117,11 @@ def test_errors_say_what_would_do() -> None:
     model = SeriesClassifier(steps=1, **SMALL).fit(x, y)
     with pytest.raises(ValueError, match="X has 1 channels, and there were 2 in fit"):
         model.predict(x[..., :1])
+
+
+def test_the_example_of_the_documentation() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "series.md").read_text()
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "sklearn" in b]
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    assert scope["model"].score(scope["x"][20:], scope["fast"][20:]) == 1
