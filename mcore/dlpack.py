@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcore.errors import InputError
 
@@ -45,6 +46,16 @@ def taken_over(name: str, x: Any, xp: ModuleType) -> Any:
         raise InputError(f"{name}: {_refused(x, error)}") from None
 
 
+def writable(x: NDArray[Any]) -> NDArray[Any]:
+    """The same memory, marked as one that may be written.
+
+    Nobody here writes to an input, and kernels are compiled for arrays that may be written: for
+    others they would take a copy.
+    """
+    plain = x.dtype.kind in "biuf"
+    return np.asarray(_Writable(x)) if plain and not x.flags.writeable else x
+
+
 def _refused(x: Any, error: Exception) -> str:
     library = type(x).__module__.partition(".")[0]
     if getattr(x, "requires_grad", False):
@@ -60,7 +71,7 @@ def _refused(x: Any, error: Exception) -> str:
 
 def _of_numpy(x: Any) -> Any:
     try:
-        return np.from_dlpack(x)
+        return writable(np.from_dlpack(x))
     except (BufferError, RuntimeError):
         found = _bfloat16(x)
         if found is None:
@@ -93,6 +104,14 @@ class _Tensor(ctypes.Structure):
         ("bits", ctypes.c_uint8),
         ("lanes", ctypes.c_uint16),
     )
+
+
+class _Writable:
+    """A read-only array, described as one that is not."""
+
+    def __init__(self, x: NDArray[Any]) -> None:
+        self._held = x
+        self.__array_interface__ = x.__array_interface__ | {"data": (x.ctypes.data, False)}
 
 
 class _Exported:

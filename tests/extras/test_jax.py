@@ -248,6 +248,16 @@ def test_maps_and_gradients_in_any_order(recurrence: str, shared: bool) -> None:
     assert_close(outside, sums)
 
 
+def test_a_jacobian_maps_backward_alone() -> None:
+    example = example_of(composed(), tokens=3)
+    layer, x = layer_of(example.composition), example.inputs
+    found = jax.jit(jax.jacrev(lambda v: layer(x | {"v": v})))(x["v"])
+    one = np.zeros(example.dy.shape)
+    one[1, 2, 0, 1] = 1.0
+    wanted = own_gradients(layer, x, one)["v"]
+    np.testing.assert_allclose(found[1, 2, 0, 1], wanted, atol=CLOSE)
+
+
 def test_a_mapped_scan_and_rematerialisation() -> None:
     example = example_of(composed())
     layer, many = layer_of(example.composition), batch_of(example)

@@ -206,6 +206,26 @@ def test_maps_and_gradients_in_any_order(recurrence: str, shared: bool) -> None:
     assert_close(outside, {n: x.sum(0) if n in held else x for n, x in inside.items()})
 
 
+def test_a_jacobian_maps_backward_alone() -> None:
+    example = example_of(composed(), tokens=3)
+    layer, inputs = layer_of(example.composition), tensors_of(example, grad=False)
+    found = torch.func.jacrev(lambda v: layer(inputs | {"v": v}))(inputs["v"])
+    one = np.zeros(example.dy.shape)
+    one[1, 2, 0, 1] = 1.0
+    wanted = own_gradients(layer, example.inputs, one)["v"]
+    np.testing.assert_allclose(found[1, 2, 0, 1], wanted, atol=CLOSE)
+
+
+def test_a_graph_that_is_kept_serves_twice() -> None:
+    example = example_of(composed())
+    layer, inputs = layer_of(example.composition), tensors_of(example)
+    loss = projected(layer, example.dy)(inputs)
+    loss.backward(retain_graph=True)
+    loss.backward()
+    wanted = own_gradients(layer, example.inputs, example.dy)
+    assert_close({n: x.grad for n, x in inputs.items()}, {n: 2 * x for n, x in wanted.items()})
+
+
 def test_a_mapped_axis_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     example = example_of(composed())
     layer, many, calls = layer_of(example.composition), many_of(example), []

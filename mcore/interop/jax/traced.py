@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mcore.arrays import Array, check_names, infer_dims
+from mcore.dlpack import writable
 from mcore.errors import InputError, ShapeError
 
 Traced = Any
@@ -67,4 +68,4 @@ def as_inputs(
 
 def as_host(arrays: Mapping[str, Any]) -> dict[str, Array]:
     """What a callback was given, as NumPy arrays without copies."""
-    return {name: np.asarray(x) for name, x in arrays.items()}
+    return {name: writable(np.asarray(x)) for name, x in arrays.items()}

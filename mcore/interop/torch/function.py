@@ -1,34 +1,46 @@
 """Forward and backward of the host as `torch.autograd.Function`s, also under `torch.func`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from mcore.arrays import Array
 from mcore.errors import InputError
+from mcore.interop.host import Host, Saved
 from mcore.interop.mapped import Arrays
 
 Tensor = Any
 
 
-class Host(Protocol):
-    """What is called: `mcore.interop.host`."""
+class _Call:
+    """One call of a host.
+
+    Attributes:
+        host: what is called.
+        names: of the tensors that go in.
+        outputs: of those that come out.
+    """
+
+    def __init__(self, host: Host, names: Sequence[str], outputs: Sequence[str]) -> None:
+        self.host, self.names, self.outputs = host, tuple(names), tuple(outputs)
+        self._saved: Saved = None
 
     def forward(self, arrays: Arrays) -> Arrays:
-        """Outputs by name."""
-        ...
+        """Outputs; what backward needs is kept where no axis is mapped."""
+        found, self._saved = self.host.forward_saved(arrays)
+        return found
 
     def backward(self, arrays: Arrays) -> Arrays:
-        """Gradients by name."""
-        ...
+        """Gradients; what was kept serves once, so that it does not outlive its use."""
+        saved, self._saved = self._saved, None
+        return self.host.backward(arrays, saved)
 
 
 def call(host: Host, arrays: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
     """The named outputs of the host's forward, differentiable once."""
-    names = tuple(arrays)
-    found = _Forward.apply(host, names, tuple(outputs), *arrays.values())
+    found = _Forward.apply(_Call(host, tuple(arrays), outputs), *arrays.values())
     return dict(zip(outputs, found, strict=True))
 
 
@@ -36,16 +48,14 @@ class _Forward(torch.autograd.Function):  # type: ignore[misc]
     """Outputs of a host, as tensors."""
 
     @staticmethod
-    def forward(
-        host: Host, names: tuple[str, ...], outputs: tuple[str, ...], *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        arrays = dict(zip(names, map(_array, tensors), strict=True))
-        found = host.forward(arrays)
-        return tuple(_tensor(found[name], arrays) for name in outputs)
+    def forward(call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        arrays = dict(zip(call.names, map(_array, tensors), strict=True))
+        found = call.forward(arrays)
+        return tuple(_tensor(found[name], arrays) for name in call.outputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, ...]) -> None:
-        ctx.host, ctx.names, ctx.outputs, *tensors = inputs
+        ctx.call, *tensors = inputs
         ctx.save_for_backward(*tensors)
         ctx.mark_non_differentiable(*(x for x in output if not x.is_floating_point()))
 
@@ -53,36 +63,29 @@ class _Forward(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         given = {
             _gradient(name): dx
-            for name, dx in zip(ctx.outputs, gradients, strict=True)
+            for name, dx in zip(ctx.call.outputs, gradients, strict=True)
             if dx.is_floating_point()
         }
         tensors = ctx.saved_tensors
-        wanted = tuple(x.is_floating_point() for x in tensors)
-        names = (*ctx.names, *given)
-        found = iter(_Backward.apply(ctx.host, names, wanted, *tensors, *given.values()))
+        found = iter(_Backward.apply(ctx.call, tuple(given), *tensors, *given.values()))
         grads = (_summed(next(found), x) if x.is_floating_point() else None for x in tensors)
-        return None, None, None, *grads
+        return None, *grads
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, Any]:
-        found = _Forward.apply(*_mapped(in_dims, arguments))
+        found = _Forward.apply(arguments[0], *_mapped(in_dims[1:], arguments[1:]))
         return found, (0,) * len(found)
 
 
 class _Backward(torch.autograd.Function):  # type: ignore[misc]
-    """Gradients of a host with respect to the first tensors, those that are wanted."""
+    """Gradients with respect to those of a call's tensors that hold floating-point numbers."""
 
     @staticmethod
-    def forward(
-        host: Host, names: tuple[str, ...], wanted: tuple[bool, ...], *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        arrays = dict(zip(names, map(_array, tensors), strict=True))
-        grads = host.backward(arrays)
-        return tuple(
-            _tensor(grads[name], arrays)
-            for name, is_wanted in zip(names, wanted, strict=False)
-            if is_wanted
-        )
+    def forward(call: _Call, given: tuple[str, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        arrays = dict(zip((*call.names, *given), map(_array, tensors), strict=True))
+        grads = call.backward(arrays)
+        floats = [n for n, x in zip(call.names, tensors, strict=False) if x.is_floating_point()]
+        return tuple(_tensor(grads[name], arrays) for name in floats)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -97,7 +100,7 @@ class _Backward(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, Any]:
-        found = _Backward.apply(*_mapped(in_dims, arguments))
+        found = _Backward.apply(*arguments[:2], *_mapped(in_dims[2:], arguments[2:]))
         return found, (0,) * len(found)
 
 
@@ -106,13 +109,12 @@ def _gradient(output: str) -> str:
     return output if output.startswith("end.") else f"d{output}"
 
 
-def _mapped(in_dims: Any, arguments: Any) -> tuple[Any, ...]:
-    """The arguments with the mapped axis of every tensor in front, of length 1 where none is."""
-    moved = [
+def _mapped(in_dims: Any, tensors: Any) -> list[Tensor]:
+    """The tensors with the mapped axis in front, of length 1 where none is."""
+    return [
         x.unsqueeze(0) if place is None else x.movedim(place, 0)
-        for place, x in zip(in_dims[3:], arguments[3:], strict=True)
+        for place, x in zip(in_dims, tensors, strict=True)
     ]
-    return (*arguments[:3], *moved)
 
 
 def _array(x: Tensor) -> Array:
