@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 Saved = Any
 
+SECOND_DERIVATIVES = (
+    "second derivatives: mcore's gradients are written by hand, and those of gradients are not; "
+    "first derivatives, or an implementation of the layer in your own library, would do"
+)
+
 STATE_AXES = State(
     online="B H P",
     checkpoints="B slots H P",

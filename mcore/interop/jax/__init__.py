@@ -12,9 +12,10 @@
 The computation happens on the host, in NumPy arrays, through `jax.pure_callback`; arrays on a GPU
 travel through the host's memory. Needs JAX: `pip install "mcore[jax]"`.
 
-    memory  a memory as a function and as a step
-    model   logits of a whole model
-    traced  checks of what is known before numbers are: names, shapes, dtypes
+    memory    a memory as a function and as a step
+    model     logits of a whole model
+    callback  a function of the host's arrays, called out of a traced program
+    traced    checks of what is known before numbers are: names, shapes, dtypes
 """
 
 from mcore.errors import BackendError

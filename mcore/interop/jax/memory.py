@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from mcore.arrays import Array
 from mcore.errors import InputError, ShapeError
 from mcore.interop.host import HostMemory
-from mcore.interop.jax.traced import Traced, as_host, as_inputs, as_integers, check_dtype
+from mcore.interop.jax.callback import OnHost, Traced, called, is_traced, like
+from mcore.interop.jax.traced import as_inputs, as_integers, check_dtype
 from mcore.interop.state import FLOATS, State, empty, slots_needed
 
 if TYPE_CHECKING:
@@ -92,10 +92,11 @@ class JaxMemory:
     def _answer(self, inputs: dict[str, Traced], state: State | None, document: Traced) -> Answer:
         """With numbers at hand the host is called as it is, and its errors arrive as they are."""
         arrays = _arrays(inputs, state, document)
-        if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+        if is_traced(arrays):
             answer: Answer = self._call(inputs, state, document)
             return answer
-        found = {name: jnp.asarray(x) for name, x in self._host_forward(arrays).items()}
+        host = OnHost(self._host.forward)(arrays)
+        found = {name: jnp.asarray(x) for name, x in host.items()}
         return found["y"], _state(found)
 
     def _checked(self, inputs: Mapping[str, Any]) -> dict[str, Traced]:
@@ -116,9 +117,8 @@ class JaxMemory:
     def _forward(self, inputs: dict[str, Traced], state: State | None, document: Traced) -> Answer:
         B, T, H, _, V, _ = self._dims(inputs)
         out = {"y": jax.ShapeDtypeStruct((B, T, H, V), self.memory.dtype)}
-        out |= _named("end", jax.tree.map(_like, state))
-        arrays = _arrays(inputs, state, document)
-        found = jax.pure_callback(self._host_forward, out, arrays, vmap_method="expand_dims")
+        out |= _named("end", jax.tree.map(like, state))
+        found = called(self._host.forward, out, _arrays(inputs, state, document))
         return found["y"], _state(found)
 
     def _forward_saved(
@@ -130,24 +130,14 @@ class JaxMemory:
         inputs, state, document = kept
         dy, d_end = gradient
         arrays = _arrays(inputs, state, document) | {"dy": dy} | _floats("end", d_end)
-        out = jax.tree.map(_like, inputs | _floats("state", state))
-        grads = jax.pure_callback(self._host_backward, out, arrays, vmap_method="expand_dims")
+        names = [*inputs, *_floats("state", state)]
+        grads = called(self._host.backward, {name: like(arrays[name]) for name in names}, arrays)
         d_inputs = {name: grads[name] for name in inputs}
         return d_inputs, None if state is None else _d_state(grads), None
-
-    def _host_forward(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        return self._host.forward(as_host(arrays))
-
-    def _host_backward(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        return self._host.backward(as_host(arrays))
 
 
 def _ids(document: Any) -> Traced:
     return None if document is None else as_integers("document", document)
-
-
-def _like(x: Traced) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
 def _arrays(inputs: dict[str, Traced], state: State | None, document: Traced) -> dict[str, Traced]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from mcore.arrays import Array
 from mcore.errors import InputError, ShapeError
 from mcore.interop.host import HostModel
-from mcore.interop.jax.traced import Traced, as_host, as_integers, as_traced, check_dtype
+from mcore.interop.jax.callback import OnHost, Traced, called, is_traced, like
+from mcore.interop.jax.traced import as_integers, as_traced, check_dtype
 
 if TYPE_CHECKING:
     from mcore.model import Model
@@ -52,10 +52,10 @@ class JaxModel:
         """
         ids = None if document is None else as_integers("document", document)
         arrays = _arrays(self._checked(params), as_integers("tokens", tokens), ids)
-        if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+        if is_traced(arrays):
             names = self.model.params
             return self._call({n: arrays[n] for n in names}, arrays["tokens"], ids)
-        return jnp.asarray(self._host_forward(arrays)["logits"])
+        return jnp.asarray(OnHost(self._host.forward)(arrays)["logits"])
 
     def _checked(self, params: Mapping[str, Any]) -> dict[str, Traced]:
         wanted = self.model.params
@@ -74,9 +74,7 @@ class JaxModel:
     def _forward(self, params: dict[str, Traced], tokens: Traced, document: Traced) -> Traced:
         shape = (*tokens.shape, self.model.vocab)
         out = {"logits": jax.ShapeDtypeStruct(shape, self.dtype)}
-        arrays = _arrays(params, tokens, document)
-        found = jax.pure_callback(self._host_forward, out, arrays, vmap_method="expand_dims")
-        return found["logits"]
+        return called(self._host.forward, out, _arrays(params, tokens, document))["logits"]
 
     def _forward_saved(
         self, params: dict[str, Traced], tokens: Traced, document: Traced
@@ -85,16 +83,9 @@ class JaxModel:
 
     def _backward(self, kept: Any, dlogits: Traced) -> tuple[dict[str, Traced], None, None]:
         params, tokens, document = kept
-        out = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in params.items()}
         arrays = _arrays(params, tokens, document) | {"dlogits": dlogits}
-        grads = jax.pure_callback(self._host_backward, out, arrays, vmap_method="expand_dims")
-        return grads, None, None
-
-    def _host_forward(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        return self._host.forward(as_host(arrays))
-
-    def _host_backward(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        return self._host.backward(as_host(arrays))
+        out = {name: like(x) for name, x in params.items()}
+        return called(self._host.backward, out, arrays), None, None
 
 
 def _arrays(params: dict[str, Traced], tokens: Traced, document: Traced) -> dict[str, Traced]:

@@ -1,18 +1,14 @@
 """Checks of what is known before numbers are: names, shapes, dtypes."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mcore.arrays import Array, check_names, infer_dims
-from mcore.dlpack import writable
+from mcore.arrays import check_names, infer_dims
 from mcore.errors import InputError, ShapeError
-
-Traced = Any
-"""A `jax.Array` or what stands for one while a function is traced."""
+from mcore.interop.jax.callback import Traced
 
 
 def check_dtype(dtype: str) -> None:
@@ -64,8 +60,3 @@ def as_inputs(
     arrays = {name: as_traced(name, inputs[name], dtype) for name in declared}
     infer_dims(arrays, declared, fixed)
     return arrays
-
-
-def as_host(arrays: Mapping[str, Any]) -> dict[str, Array]:
-    """What a callback was given, as NumPy arrays without copies."""
-    return {name: writable(np.asarray(x)) for name, x in arrays.items()}

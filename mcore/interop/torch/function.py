@@ -8,7 +8,7 @@ import torch
 
 from mcore.arrays import Array
 from mcore.errors import InputError
-from mcore.interop.host import Host, Saved
+from mcore.interop.host import SECOND_DERIVATIVES, Host, Saved
 from mcore.interop.mapped import Arrays
 
 Tensor = Any
@@ -93,10 +93,7 @@ class _Backward(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        raise InputError(
-            "second derivatives: mcore's gradients are written by hand, and those of gradients are "
-            "not; create_graph=False, or a PyTorch implementation of the layer, would do"
-        )
+        raise InputError(SECOND_DERIVATIVES)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, Any]:
