@@ -147,10 +147,9 @@ class Builder:
         self.nodes.append(made)
         return [Tensor(self, each, dtype) for each, dtype in zip(names, dtypes, strict=True)]
 
-    def named(self, x: Tensor, name: str) -> Tensor:
-        """The same value under a given name."""
-        self.nodes.append(onnx().helper.make_node("Identity", [x.name], [name], name=name))
-        return Tensor(self, name, x.dtype)
+    def copy(self, x: Tensor) -> Tensor:
+        """The same value as the output of a node here."""
+        return self.node("Identity", [x], x.dtype)
 
     def constant(self, value: Array) -> Tensor:
         """A constant array; equal ones are kept once."""

@@ -15,7 +15,7 @@ from mcore.export.builder import Builder, Tensor, code, onnx
 from mcore.export.declared import Declared
 from mcore.export.metadata import KINDS, properties, said
 from mcore.export.program import Program
-from mcore.export.prune import pruned
+from mcore.export.prune import pruned, renamed
 
 OPSET = 21
 IR_VERSION = 10
@@ -35,6 +35,24 @@ class Graphs(NamedTuple):
     sequence: Any
 
 
+class _Whole(NamedTuple):
+    """A graph whose nodes are there: what goes in, what comes out, and by what values."""
+
+    builder: Builder
+    kind: str
+    taken: list[Declared]
+    given: list[Declared]
+    ends: list[Tensor]
+
+    def names(self) -> dict[str, str]:
+        """Value -> output; what comes out as it went in, or twice, is copied."""
+        names, fixed = dict[str, str](), {declared.name for declared in self.taken}
+        for x, declared in zip(self.ends, self.given, strict=True):
+            once = x.name not in fixed and x.name not in names
+            names[x.name if once else self.builder.copy(x).name] = declared.name
+        return names
+
+
 def graphs_of(program: Program) -> Graphs:
     """Both models, checked.
 
@@ -51,11 +69,9 @@ def step_model(program: Program) -> Any:
     taken = [*program.inputs, *program.parameters, *program.states]
     x = _values(builder, [*program.inputs, *program.parameters])
     y, after = program.body(builder, x, _values(builder, program.states))
-    builder.named(program.leave(builder, y, x), program.output.name)
-    for declared in program.states:
-        builder.named(after[declared.name], declared.after.name)
     given = [program.output, *(declared.after for declared in program.states)]
-    return _model(program, builder, "step", (taken, given))
+    ends = [program.leave(builder, y, x), *(after[declared.name] for declared in program.states)]
+    return _model(program, _Whole(builder, "step", taken, given, ends))
 
 
 def sequence_model(program: Program) -> Any:
@@ -72,11 +88,9 @@ def sequence_model(program: Program) -> Any:
     attributes = {"body": body, "num_scan_inputs": len(moved)}
     *ends, y = builder.nodes_out("Scan", [*begins, *moved.values()], dtypes, attributes)
     output = program.output.over_time
-    builder.named(_time_first(program.leave(builder, y, moved), output), output.name)
-    for end, declared in zip(ends, program.states, strict=True):
-        builder.named(end, declared.after.name)
     given = [output, *(declared.after for declared in program.states)]
-    return _model(program, builder, "sequence", (taken, given))
+    ends = [_time_first(program.leave(builder, y, moved), output), *ends]
+    return _model(program, _Whole(builder, "sequence", taken, given, ends))
 
 
 def _body(program: Program, outer: Builder, x: dict[str, Tensor]) -> Any:
@@ -86,13 +100,11 @@ def _body(program: Program, outer: Builder, x: dict[str, Tensor]) -> Any:
     inner |= {d.name: builder.outer(x[d.name]) for d in program.parameters}
     before = {d.name: Tensor(builder, f"before.{d.name}", d.dtype) for d in program.states}
     y, after = program.body(builder, inner, before)
-    builder.named(y, f"at.{program.hidden.name}")
-    for declared in program.states:
-        builder.named(after[declared.name], f"after.{declared.name}")
     taken = [_info(d, f"before.{d.name}") for d in program.states]
     taken += [_info(d, f"at.{d.name}") for d in program.inputs]
-    given = [_info(d, f"after.{d.name}") for d in program.states]
-    given.append(_info(program.hidden, f"at.{program.hidden.name}"))
+    outputs = [(d, builder.copy(after[d.name])) for d in program.states]
+    outputs.append((program.hidden, builder.copy(y)))
+    given = [_info(declared, x.name) for declared, x in outputs]
     return onnx().helper.make_graph(builder.nodes, "token", taken, given)
 
 
@@ -118,19 +130,18 @@ def _info(declared: Declared, name: str) -> Any:
     return make(name, code(declared.dtype), declared.shape, doc_string=said(declared))
 
 
-def _model(
-    program: Program, builder: Builder, kind: str, ends: tuple[list[Declared], list[Declared]]
-) -> Any:
-    helper, (taken, given) = onnx().helper, ends
-    infos = [[_info(declared, declared.name) for declared in side] for side in ends]
-    nodes, used = pruned(builder.nodes, [declared.name for declared in given])
+def _model(program: Program, whole: _Whole) -> Any:
+    helper, builder, kind = onnx().helper, whole.builder, whole.kind
+    infos = [[_info(d, d.name) for d in side] for side in (whole.taken, whole.given)]
+    renamed(builder.nodes, whole.names())
+    nodes, used = pruned(builder.nodes, [declared.name for declared in whole.given])
     weights = [each for each in builder.initializers if each.name in used]
     graph = helper.make_graph(nodes, kind, *infos, initializer=weights, doc_string=KINDS[kind])
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
     model.producer_name = "mcore"
     model.producer_version = program.facts.get("mcore.version", "")
-    helper.set_model_props(model, properties(program, kind, taken, given))
+    helper.set_model_props(model, properties(program, kind, whole.taken, whole.given))
     if model.ByteSize() > LARGEST:
         raise SpecError(
             f"model: {model.ByteSize() / 1e9:.1f} GB, and an ONNX file holds 2; a smaller "

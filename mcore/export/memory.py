@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from mcore.cache import LEDGER
 from mcore.export import mixture, ops
 from mcore.export.border import Open, closes
+from mcore.export.branch import rarely
 from mcore.export.builder import Tensor
 from mcore.export.cache import Cached
 from mcore.export.composition import Composition
@@ -20,6 +21,9 @@ from mcore.export.rounding import rounded
 from mcore.export.rules.base import Inputs
 
 State = dict[str, Tensor]
+
+ENDED = "ended"
+"""Beside a state: (B,) whether the open segment has."""
 
 
 def remembered(
@@ -75,7 +79,9 @@ def _closed(
     if composition.mixes:
         closed |= _mixed(composition, state, ended)
     if composition.slots:
-        closed |= _pushed(composition, state, ended)
+        closed |= rarely(
+            ops.any_of(ended), {**state, ENDED: ended}, lambda x: _pushed(composition, x)
+        )
     if "keys" in state:
         keys = state["keys"]
         closed["keys"] = ops.where(ops.expand(ended, 1, 2), keys.like(0.0), keys)
@@ -94,8 +100,9 @@ def _mixed(composition: Composition, state: Mapping[str, Tensor], ended: Tensor)
     }
 
 
-def _pushed(composition: Composition, state: Mapping[str, Tensor], ended: Tensor) -> State:
+def _pushed(composition: Composition, state: Mapping[str, Tensor]) -> State:
     """The cache and count."""
+    ended = state[ENDED]
     cache = Cached(state["checkpoints"], state.get("contexts"), state.get("ledger"))
     pushed = composition.store.pushed(cache, _checkpoint(composition, state), state["count"])
     kept = pushed.where(ops.expand(ended, 1), cache)._asdict()

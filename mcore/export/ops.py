@@ -168,6 +168,11 @@ def softmax(x: Tensor, axis: int) -> Tensor:
     return x.builder.node("Softmax", [x], x.dtype, {"axis": axis})
 
 
+def any_of(x: Tensor) -> Tensor:
+    """Whether one entry of a bool (B,) holds: shape ()."""
+    return greater(squeeze(largest_kept(cast(x, "int32"), 0), 0), 0)
+
+
 def rows_of(table: Tensor, indices: Tensor) -> Tensor:
     """`table[indices]`."""
     return table.builder.node("Gather", [table, indices], table.dtype)

@@ -1,6 +1,9 @@
-"""Leave out of a graph what nothing in it uses: formulas ask for more than every case needs."""
+"""The last touch to a graph: names of outputs, and without what nothing in it uses.
 
-from collections.abc import Iterable, Sequence
+Formulas ask for more than every case needs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -13,6 +16,15 @@ def pruned(nodes: Sequence[Any], wanted: Iterable[str]) -> tuple[list[Any], set[
             used.update(name for body in _bodies(node) for name in _prune(body))
             kept.append(node)
     return kept[::-1], used
+
+
+def renamed(nodes: Iterable[Any], names: Mapping[str, str]) -> None:
+    """Give values other names, wherever they are used; each must be the output of a node."""
+    for node in nodes:
+        for side in (node.input, node.output):
+            side[:] = [names.get(name, name) for name in side]
+        for body in _bodies(node):
+            renamed(body.node, names)
 
 
 def _prune(body: Any) -> set[str]:

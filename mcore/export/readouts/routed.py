@@ -1,15 +1,12 @@
 """`grm`, `soup`, `ssc`: gates by content, a softmax over contexts."""
 
 from mcore.export import ops
-from mcore.export.algebra import one_hot, row
+from mcore.export.algebra import row
 from mcore.export.builder import Tensor
-from mcore.export.readouts.base import Answer, ReadoutForm, Scene, as_numbers, weighted
-from mcore.export.readouts.lots import lots
+from mcore.export.readouts.base import Answer, ReadoutForm, Scene, weighted
+from mcore.export.readouts.choice import Choice, choose
 from mcore.export.rules.base import Inputs
 from mcore.readout import Routed
-
-_UNSEEN = -1e30
-"""A logit whose weight is exactly 0 beside any other."""
 
 
 class RoutedForm(ReadoutForm):
@@ -23,56 +20,41 @@ class RoutedForm(ReadoutForm):
 
     def answer(self, scene: Scene) -> Answer:
         """Answers weighed by the gates, or the answer of the memories weighed by them (soup)."""
-        gates, online = self._gates(scene)
+        choice, own = self._routed(scene)
+        gates, online = self._gates(choice, own)
+        spread = choice.spread(gates, scene.held)
         if self.readout.mixes_states and not scene.form.rule.linear_read:
-            return Answer(self._soup(scene, gates, online), gates)
-        y = weighted(scene.answers(), gates)
-        return Answer(row(online) * scene.online_answer() + y, gates)
+            return Answer(_soup(scene, gates, online), spread)
+        q = None if scene.q is None else ops.expand(scene.q, 1)
+        y = weighted(scene.form.read(choice.checkpoints, q), gates)
+        return Answer(row(online) * scene.online_answer() + y, spread)
 
-    def _soup(self, scene: Scene, gates: Tensor, online: Tensor) -> Tensor:
-        memories = [scene.held.checkpoints, ops.expand(scene.online, 1)]
-        weights = ops.concatenate([gates, ops.expand(online, 1)], 1)
-        own = ops.equal(ops.expand(scene.position, -1) * 0, 0)
-        seen = ops.concatenate([scene.held.seen, own], 1)
-        mixture = scene.form.mix(ops.concatenate(memories, 1), weights, seen)
-        return scene.form.read(mixture, scene.q)
-
-    def _gates(self, scene: Scene) -> tuple[Tensor, Tensor]:
-        """(B, S, H) of the checkpoints and (B, H) of the online memory."""
+    def _routed(self, scene: Scene) -> tuple[Choice, Tensor]:
+        """The memories that are read, and the logits (B, H) of the online one."""
         assert scene.own is not None and scene.held.contexts is not None
-        u, scale = self._query(scene.x), self._scale(scene)
-        seen, slots = as_numbers(scene.held.seen), scene.held.slots
-        logits = ops.total(scene.held.contexts * ops.expand(u, 1), -1) * scale
-        taken = seen * self._taken(scene, ops.where(_true(seen), logits, _UNSEEN))
-        logits = ops.where(_true(taken), logits, _UNSEEN)
-        own = ops.total(scene.own * u, -1)
+        u, keys = scene.x["u"], scene.form.dims.K
+        if self.readout.temperature:
+            u = u * row(scene.x["temperature"])
+        u = u * (keys**-0.5 if self.readout.scale is None else self.readout.scale)
+        logits = ops.total(scene.held.contexts * ops.expand(u, 1), -1)
+        return choose(self.readout.routing, logits, scene), ops.total(scene.own * u, -1)
+
+    def _gates(self, choice: Choice, own: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H) of the chosen checkpoints and (B, H) of the online memory."""
         if self.readout.online == "outside":
-            return ops.softmax(logits, 1) * taken, own * 0.0 + 1.0
-        every = ops.concatenate([logits, ops.expand(own * scale, 1)], 1)
-        gates = ops.softmax(every, 1)
-        online = ops.squeeze(ops.part(gates, 1, slots, slots + 1), 1)
-        return ops.part(gates, 1, 0, slots) * taken, online
-
-    def _taken(self, scene: Scene, logits: Tensor) -> Tensor:
-        """(B, S, H), or 1: which checkpoints are among the `top_k`; ties go to the older."""
-        router, slots = self.readout.routing, scene.held.slots
-        if router.top_k is None or router.top_k >= slots:
-            return logits.like(1.0)
-        scores = logits
-        if router.seed is not None:
-            scores = lots(router.seed, scene)
-        places = ops.best_places(scores, router.top_k, 1)
-        chosen = one_hot(ops.transpose(places, (0, 2, 1)), slots)
-        taken = ops.total(ops.cast(chosen, "float32"), 2)
-        return ops.transpose(taken, (0, 2, 1))
-
-    def _query(self, x: Inputs) -> Tensor:
-        return x["u"] * row(x["temperature"]) if self.readout.temperature else x["u"]
-
-    def _scale(self, scene: Scene) -> float:
-        keys = scene.form.dims.K
-        return keys**-0.5 if self.readout.scale is None else self.readout.scale
+            return ops.softmax(choice.logits, 1) * choice.seen, own * 0.0 + 1.0
+        mine = ops.expand(own, 1)
+        largest = ops.maximum(ops.largest_kept(choice.logits, 1), mine)
+        weights, weight = ops.exp(choice.logits - largest), ops.exp(mine - largest)
+        total = ops.total_kept(weights, 1) + weight
+        return weights / total * choice.seen, ops.squeeze(weight / total, 1)
 
 
-def _true(weights: Tensor) -> Tensor:
-    return ops.greater(weights, 0.5)
+def _soup(scene: Scene, gates: Tensor, online: Tensor) -> Tensor:
+    """The mixture of all memories, read once."""
+    memories = [scene.held.checkpoints, ops.expand(scene.online, 1)]
+    weights = ops.concatenate([gates, ops.expand(online, 1)], 1)
+    own = ops.equal(ops.expand(scene.position, -1) * 0, 0)
+    seen = ops.concatenate([scene.held.seen, own], 1)
+    mixture = scene.form.mix(ops.concatenate(memories, 1), weights, seen)
+    return scene.form.read(mixture, scene.q)
