@@ -83,5 +83,5 @@ def _export_onnx(
         typer.echo(f"note: {note}")
     if check:
         typer.echo(
-            f"checked on {found.tokens} tokens: within {found.apart:.0e} of the model's logits"
+            f"checked on {found.tokens} tokens: within {found.apart:.0e} of the model's answers"
         )

@@ -11,6 +11,7 @@ from mcore.export.builder import onnx
 from mcore.export.declared import NEXT
 from mcore.export.facts import EXACT
 from mcore.export.graphs import Graphs
+from mcore.export.parts.ends import ends_form
 from mcore.model import Model
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.parallel import Parallel
@@ -26,7 +27,7 @@ class Checked(NamedTuple):
 
     Attributes:
         tokens: how many a row had: no more than the graphs are exact for.
-        apart: how far the logits were from the model's at most, relative to the largest.
+        apart: how far the outputs were from the model's at most, relative to the largest.
     """
 
     tokens: int
@@ -34,7 +35,7 @@ class Checked(NamedTuple):
 
 
 def check_graphs(graphs: Graphs, model: Model, tokens: int) -> Checked:
-    """How far both graphs' logits are from the model's over random rows of so many tokens.
+    """How far both graphs' outputs are from the model's over random rows of so many tokens.
 
     Raises:
         McoreError: farther than rounding explains.
@@ -43,19 +44,19 @@ def check_graphs(graphs: Graphs, model: Model, tokens: int) -> Checked:
     from onnx.reference import ReferenceEvaluator
 
     known = {prop.key: prop.value for prop in graphs.step.metadata_props}
-    shape = _rows(model), min(tokens, int(known.get(EXACT, tokens)))
-    rows = np.random.default_rng(0).integers(0, model.vocab, shape)
-    wanted = model.session().feed(rows)
-    (found,) = ReferenceEvaluator(graphs.sequence).run(["logits"], {"tokens": rows})
-    answers = [found, streamed(ReferenceEvaluator(graphs.step), graphs.step, {"tokens": rows}, {})]
+    ends, count = ends_form(model), min(tokens, int(known.get(EXACT, tokens)))
+    rows = ends.sample(np.random.default_rng(0), _rows(model), count)
+    wanted, feeds = model.session().feed(rows), {ends.input.name: rows}
+    (found,) = ReferenceEvaluator(graphs.sequence).run([ends.output.name], feeds)
+    answers = [found, streamed(ReferenceEvaluator(graphs.step), graphs.step, feeds, {})]
     apart = max(float(np.abs(answer - wanted).max()) for answer in answers)
     relative = apart / float(np.abs(wanted).max())
     if not relative < LARGEST:
         raise McoreError(
-            f"export: the graphs' logits are {relative:.1e} of the largest away from the model's, "
+            f"export: the graphs' outputs are {relative:.1e} of the largest away from the model's, "
             "which rounding does not explain; nothing was written"
         )
-    return Checked(shape[1], relative)
+    return Checked(count, relative)
 
 
 def streamed(

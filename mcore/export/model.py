@@ -8,7 +8,7 @@ from mcore.export.facts import facts
 from mcore.export.graphs import Graphs, graphs_of
 from mcore.export.layer import POSITION
 from mcore.export.parts import Around, Limits, ResidualForm, part_form
-from mcore.export.parts.ends import TokenEnds
+from mcore.export.parts.ends import ends_form
 from mcore.export.program import Program, Values
 from mcore.model import Model
 from mcore.model.part import scoped
@@ -35,7 +35,7 @@ def onnx_model(
     from mcore.spec import dump_spec
 
     onnx()
-    ends, limits = TokenEnds(model), Limits(max_segments, max_tokens)
+    ends, limits = ends_form(model), Limits(max_segments, max_tokens)
     parts = [
         ResidualForm(
             part_form(part.part, Around(name, scoped(model.params, name), limits)), part.width

@@ -4,7 +4,11 @@
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
+import numpy as np
+
+from mcore.arrays import Array
 from mcore.export import ops
 from mcore.export.algebra import rms_norm
 from mcore.export.builder import Builder, Tensor
@@ -14,34 +18,52 @@ from mcore.model import Model
 from mcore.model.network import EMBEDDING, FINAL, HEAD
 
 
+class Ends(Protocol):
+    """The first and the last step of a network."""
+
+    input: Declared
+    output: Declared
+
+    def states(self) -> list[Declared]:
+        """What the ends carry."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """(B, D) of what comes in."""
+
+    def last(self, hidden: Tensor, state: Values, position: Tensor) -> tuple[Tensor, Values]:
+        """What is done to a token (B, D) after all parts, and what is carried on."""
+
+    def leave(self, builder: Builder, hidden: Tensor, x: Mapping[str, Tensor]) -> Tensor:
+        """The output from hidden (..., D), beside what came in."""
+
+    def sample(self, rng: np.random.Generator, rows: int, tokens: int) -> Array:
+        """Random data (B, T, ...), to compare a graph with its model on."""
+
+
+def ends_form(model: Model) -> Ends:
+    """What stands around the parts of a model."""
+    return TokenEnds(model)
+
+
 class TokenEnds:
     """Tokens in, logits of tokens out."""
 
     def __init__(self, model: Model) -> None:
-        self.layout, self.params = model.layout, model.params
-
-    @property
-    def input(self) -> Declared:
-        """What comes in of a token."""
-        meaning = f"the token, 0 to {self.layout.vocab - 1}"
-        return Declared("tokens", "B", ("B",), meaning, "int64")
-
-    @property
-    def output(self) -> Declared:
-        """What is said of a token."""
+        self.layout, self.params, vocab = model.layout, model.params, model.vocab
+        self.input = Declared("tokens", "B", ("B",), f"the token, 0 to {vocab - 1}", "int64")
         meaning = "logits of the token that comes next"
-        return Declared("logits", "B N", ("B", self.layout.vocab), meaning)
+        self.output = Declared("logits", "B N", ("B", vocab), meaning)
 
-    def enter(self, tokens: Tensor) -> Tensor:
-        """(B, D) of tokens (B,)."""
-        return ops.rows_of(tokens.builder.weight(EMBEDDING, self.params[EMBEDDING]), tokens)
+    def enter(self, x: Tensor) -> Tensor:
+        """A row of the table for each token (B,)."""
+        return ops.rows_of(x.builder.weight(EMBEDDING, self.params[EMBEDDING]), x)
 
     def states(self) -> list[Declared]:
-        """What the ends carry; here nothing."""
+        """Nothing."""
         return []
 
     def last(self, hidden: Tensor, state: Values, position: Tensor) -> tuple[Tensor, Values]:
-        """What is done to a token (B, D) after all parts, and what is carried on; here nothing."""
+        """Nothing."""
         return hidden, {}
 
     def leave(self, builder: Builder, hidden: Tensor, x: Mapping[str, Tensor]) -> Tensor:
@@ -50,3 +72,7 @@ class TokenEnds:
         normal = rms_norm(hidden, weight, self.layout.width)
         head = self.params[EMBEDDING].T if self.layout.tied else self.params[HEAD]
         return ops.matmul(normal, builder.weight(HEAD, head))
+
+    def sample(self, rng: np.random.Generator, rows: int, tokens: int) -> Array:
+        """Any tokens (B, T)."""
+        return rng.integers(0, self.layout.vocab, (rows, tokens))
