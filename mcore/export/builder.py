@@ -32,9 +32,22 @@ def onnx() -> Any:
         ) from None
 
 
+CODES = {
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "float16": "FLOAT16",
+    "bfloat16": "BFLOAT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint64": "UINT64",
+    "bool": "BOOL",
+}
+"""ONNX's names of the dtypes that graphs use."""
+
+
 def code(dtype: str) -> int:
     """ONNX's number of a NumPy dtype."""
-    return int(onnx().helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    return int(getattr(onnx().TensorProto, CODES[dtype]))
 
 
 @dataclass(frozen=True, eq=False)

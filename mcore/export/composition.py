@@ -93,6 +93,8 @@ class Composition:
             return []
         if isinstance(self.memory.segmentation, Given):
             note = f"{name} has cuts for {self.exact} tokens; no border comes after them"
+            rows = len(self.memory.segmentation.lengths)
+            note += "" if self.memory.segmentation.shared else f"; B must be {rows}"
         else:
             note = (
                 f"{name} holds {self.slots} checkpoints and drops the oldest beyond them, where "

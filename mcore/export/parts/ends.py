@@ -70,8 +70,10 @@ class TokenEnds:
         """Logits (..., vocab) of hidden (..., D)."""
         weight = builder.weight(FINAL, self.params[FINAL])
         normal = rms_norm(hidden, weight, self.layout.width)
-        head = self.params[EMBEDDING].T if self.layout.tied else self.params[HEAD]
-        return ops.matmul(normal, builder.weight(HEAD, head))
+        if self.layout.tied:
+            table = builder.weight(EMBEDDING, self.params[EMBEDDING])
+            return ops.matmul(normal, ops.transpose(table, (1, 0)))
+        return ops.matmul(normal, builder.weight(HEAD, self.params[HEAD]))
 
     def sample(self, rng: np.random.Generator, rows: int, tokens: int) -> Array:
         """Any tokens (B, T)."""
