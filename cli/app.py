@@ -11,6 +11,7 @@ from mcore.cli.export import export
 from mcore.cli.inspect import inspect
 from mcore.cli.plan import plan
 from mcore.cli.spec import spec_app
+from mcore.cli.stream import stream
 from mcore.cli.train import train
 from mcore.cli.verify import verify
 from mcore.cli.warmup import warmup
@@ -49,6 +50,7 @@ app.command("plan")(plan)
 app.command("evaluate")(evaluate)
 app.command("inspect")(inspect)
 app.command("export")(export)
+app.command("stream")(stream)
 app.command("bench")(bench)
 app.command("warmup")(warmup)
 app.add_typer(spec_app, name="spec")

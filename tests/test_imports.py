@@ -14,7 +14,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("layers", "reading", "continuation", "memory_layer", "axes", "compose"),
     ("model",),
     ("session", "session_file", "data", "training", "spec", "weights"),
-    ("pool", "interop", "export"),
+    ("pool", "interop", "export", "live"),
 ]
 """From the ground up: a module imports from its own row and from those above it in this list."""
 
