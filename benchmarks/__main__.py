@@ -15,6 +15,8 @@ COMMANDS = {
     "deep": "Titans with cached memories beside two PyTorch forms",
     "decode": "a token of a stream, and a million of them",
     "vad": "silero-vad's published LSTM beside ONNX Runtime, and with cached memories",
+    "stream": "a token of a session beside its memories, and a million of them",
+    "pool": "many streams in a pool beside as many sessions",
     "model": "a whole training step beside the same model in PyTorch",
     "plot": "a picture of the layer and memory tables",
     "presets": "every recall preset for some steps",
