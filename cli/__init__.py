@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _hang_up()
     except OSError as error:
         return _fail(error, 1)
+    except MemoryError as error:
+        return _fail(f"out of memory: {error or 'the machine has no more'}", 1)
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
@@ -42,7 +44,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _fail(error: McoreError | OSError, code: int) -> int:
+def _fail(error: McoreError | OSError | str, code: int) -> int:
     """One plain line for each problem, so that editors and scripts can read them."""
     print(error if isinstance(error, SpecError) else f"mcore: {error}", file=sys.stderr)
     return code

@@ -27,8 +27,10 @@ def evaluate(run: _Run, overrides: Set = None, as_json: _Json = False) -> None:
     import mcore
     from mcore.data import make_task
     from mcore.training.evaluate import evaluate as score
+    from mcore.training.need import check_batch
 
     model = mcore.load(run, overrides or ())
+    check_batch(model.spec)
     spec = model.spec
     task = make_task(spec.data, spec.train.batch, spec.train.seed)
     found = score(model, task.eval_batches(), task.metric, 0)

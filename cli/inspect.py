@@ -38,8 +38,10 @@ def inspect(run: _Run, overrides: Set = None, row: _Row = 0, as_json: _Json = Fa
     from mcore.data import make_task
     from mcore.errors import InputError
     from mcore.model.inspection import inspect as look
+    from mcore.training.need import check_batch
 
     model = mcore.load(run, overrides or ())
+    check_batch(model.spec)
     data, train = model.spec.data, model.spec.train
     batch = next(make_task(data, train.batch, train.seed).eval_batches())
     if row >= len(batch.tokens):

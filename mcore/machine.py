@@ -1,6 +1,7 @@
 """What the machine has, so that what cannot fit is refused before it is asked for."""
 
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +12,8 @@ _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_
 def memory_bytes() -> int | None:
     """Bytes of memory that this process may hope for, swap aside; None where it cannot be told."""
     found = [_limit(Path(path)) for path in _CGROUPS]
-    try:
+    with suppress(AttributeError, OSError, ValueError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        pass
     return min((size for size in found if size is not None), default=None)
 
 

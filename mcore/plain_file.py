@@ -17,7 +17,7 @@ def open_plain(path: Path, wrong: type[McoreError]) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | _PATIENT)
     except (OSError, ValueError) as error:
-        raise wrong(f"{path}: {_unopened(error)}") from None
+        raise wrong(f"{path}: cannot be read: {reason(error)}") from None
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
@@ -66,12 +66,6 @@ def inside(folder: Path, path: Path) -> Path:
 def reason(error: OSError | ValueError) -> str:
     """Why the system refused, in its words."""
     return (getattr(error, "strerror", None) or str(error)).lower()
-
-
-def _unopened(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return f"cannot be read: {reason(error)}"
 
 
 _PATIENT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

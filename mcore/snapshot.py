@@ -82,9 +82,7 @@ def read_snapshot(path: Path) -> Snapshot:
         step, state = _whole(metadata["step"]), dict(json.loads(metadata["state"]))
         return Snapshot(metadata["spec"], params, step, optimizer, state)
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise SnapshotError(
-            f"{path}: is damaged: no spec, step or state that can be read"
-        ) from None
+        raise SnapshotError(f"{path}: is damaged: its spec, step or state is missing") from None
 
 
 def copy_into(params: Mapping[str, NDArray[Any]], saved: Mapping[str, NDArray[Any]]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcore.errors import DataError
+from mcore.plain_file import open_plain, reason
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _TESTS = frozenset({"test", "tests", "idle_test"})
@@ -38,10 +39,11 @@ class Piece:
         Raises: DataError when the file is gone or shorter than it was.
         """
         count = self.size - first if count < 0 else count
-        try:
-            data = np.fromfile(self.path, np.uint8, count, offset=self.start + first)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read: {_reason(error)}") from None
+        with open_plain(self.path, DataError) as file:
+            try:
+                data = np.fromfile(file, np.uint8, count, offset=self.start + first)
+            except OSError as error:
+                raise DataError(f"{self.path}: cannot be read: {reason(error)}") from None
         if data.size != count:
             raise DataError(f"{self.path}: is shorter than when the run began; put it back")
         return data
@@ -72,8 +74,11 @@ def named_files(paths: Sequence[str]) -> list[Piece]:
     """
     found: dict[Path, Piece] = {}
     for text in paths:
-        for path, name in _expand(text):
-            found.setdefault(path.resolve(), _piece(path, name))
+        try:
+            for path, name in _expand(text):
+                found.setdefault(path.resolve(), _piece(path, name))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"{text}: cannot be read: {_why(error)} (data.paths)") from None
     return sorted(found.values(), key=lambda piece: (piece.name, str(piece.path)))
 
 
@@ -140,9 +145,10 @@ def _piece(path: Path, name: Path) -> Piece:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {_reason(error)}") from None
+        raise DataError(f"{path}: cannot be read: {reason(error)}") from None
     return Piece(path, name.as_posix(), 0, size)
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+def _why(error: OSError | RuntimeError | ValueError) -> str:
+    """The system's words, or those of Python about a home or a pattern that there is not."""
+    return str(error).lower() if isinstance(error, RuntimeError) else reason(error)

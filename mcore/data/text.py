@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcore.data.files import Piece, limited, named_files, split, standard_library
-from mcore.data.mapped import mapped
+from mcore.data.mapped import Windows, mapped
 from mcore.data.task import TRAIN, Batch, PackedBatch, group, random_stream
 from mcore.errors import DataError
 
@@ -23,8 +23,8 @@ from mcore.errors import DataError
 class Text:
     """Next-byte prediction in windows of `length` tokens.
 
-    The training files are memory-mapped as one string. If `separate`, a file is a document: no
-    byte sees another file's, and none is predicted from them.
+    The training files are read as one string, window by window. If `separate`, a file is a
+    document: no byte sees another file's, and none is predicted from them.
 
     Raises: DataError when the training files are shorter than one window, or nothing is held out.
     """
@@ -100,7 +100,7 @@ class Text:
         return np.cumsum([piece.size for piece in self.train])
 
     @cached_property
-    def _joined(self) -> NDArray[np.uint8]:
+    def _joined(self) -> Windows:
         return mapped(self.train)
 
 

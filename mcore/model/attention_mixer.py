@@ -5,6 +5,7 @@ y = softmax(q k^T / sqrt(K), causal, window) v W_o
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class AttentionMixer:
 
     def flops(self, tokens: int) -> float:
         """Projections, and both products over the mean number of visible tokens."""
-        dense = sum(2.0 * np.prod(s) for s in self.shapes().values() if len(s) == 2)
+        dense = sum(2.0 * prod(s) for s in self.shapes().values() if len(s) == 2)
         pair = 2.0 * self.sizes.heads * (self.sizes.key + self.sizes.value)
         return dense + pair * self._seen(tokens)
 

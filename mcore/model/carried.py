@@ -34,11 +34,8 @@ def check_carried(state: Mapping[str, Array], like: State) -> None:
 
 def _check_form(name: str, array: Array, like: Array) -> None:
     free = 2 if any(_last(name) in group for group in _GROWING) else 1
-    if (
-        array.dtype != like.dtype
-        or array.ndim != like.ndim
-        or array.shape[free:] != like.shape[free:]
-    ):
+    forms = [(x.dtype, x.ndim, x.shape[free:]) for x in (array, like)]
+    if forms[0] != forms[1]:
         raise SnapshotError(
             f"{name} is {array.dtype.name} {list(array.shape)}, and this model carries "
             f"{like.dtype.name} {list(like.shape)} a row"
@@ -51,9 +48,7 @@ def _check_numbers(name: str, state: Mapping[str, Array]) -> None:
     for group in (group for group in _GROWING if last in group):
         others = [state[f"{scope}.{other}"] for other in group]
         if any(other.shape[1] != array.shape[1] for other in others):
-            raise SnapshotError(
-                f"{name} holds {array.shape[1]} entries, and others beside it do not"
-            )
+            raise SnapshotError(f"{name} does not hold as many entries as others beside it")
     if last in _COUNTS and (np.any(array < 0) or np.any(array > _FOREVER)):
         raise SnapshotError(f"{name} holds a number that counts nothing")
     if last == "count" and np.any(array > state[f"{scope}.checkpoints"].shape[1]):

@@ -1,16 +1,14 @@
 """What a memory costs: useful FLOPs, and numbers that a stream has to keep."""
 
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import pairwise
+from math import prod
 
 from mcore.cache.compact import stored_bytes
-from mcore.cutting import Visibility, assemble
-from mcore.documents import stretches, whole
 from mcore.memory_layer import Memory
 from mcore.readout import Ssc
 from mcore.recurrence import Dims
-from mcore.segments import Segments, fresh
+from mcore.segmentation import Adaptive, Constant, Segmentation
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,8 @@ class MemoryCost:
 
     def flops(self, tokens: int) -> float:
         """Mean FLOPs of a token in a sequence of `tokens`."""
-        state, segments = self.state_numbers, self.segments(tokens)
-        delta = 2.0 * state if getattr(self.memory.rule, "corrects", False) else 0.0
-        gates = self.gate_flops * float(segments.visible[0].sum(axis=-1).mean() + 1)
+        delta = 2.0 * self.state_numbers if getattr(self.memory.rule, "corrects", False) else 0.0
+        gates = self.gate_flops * (self._seen(tokens, self.memory.cache.limit) + 1)
         reads = self.memory.rule.read_flops(self.dims) * self.reads(tokens)
         return self.memory.rule.flops(self.dims) + delta + reads + gates
 
@@ -43,21 +40,20 @@ class MemoryCost:
 
     def reads(self, tokens: int) -> float:
         """Mean number of checkpoints that a token reads."""
-        readout = self.memory.readout
+        readout, limit = self.memory.readout, self.memory.cache.limit
         if not readout.reads_cache:
             return 0.0
-        seen = self.segments(tokens).visible[0].sum(axis=-1)
         if isinstance(readout, Ssc):
-            return float(np.minimum(seen, readout.top_k).mean())
-        if not self.gate_flops and self.memory.rule.linear_read:
-            return float((seen > 0).mean())
-        return float(seen.mean())
+            return self._seen(tokens, min(readout.top_k, limit or readout.top_k))
+        summed = not self.gate_flops and self.memory.rule.linear_read
+        return self._seen(tokens, 1 if summed else limit)
 
     def checkpoints(self, tokens: int) -> int:
         """Checkpoints in the cache after `tokens` tokens; at most, if content decides."""
         if not self.memory.readout.reads_cache:
             return 0
-        closed, limit = int(self.segments(tokens).closed[0]), self.memory.cache.limit
+        cut, limit = self.memory.segmentation, self.memory.cache.limit
+        closed = tokens // step if (step := _step(cut)) else len(cut.borders(0, 0, tokens))
         return closed if limit is None else min(closed, limit)
 
     def state_bytes(self, tokens: int, itemsize: int) -> int:
@@ -76,20 +72,39 @@ class MemoryCost:
         """Numbers in a context."""
         return self.key if self.memory.readout.routing else 0
 
-    def segments(self, tokens: int) -> Segments:
-        """The cuts of one sequence; the most there may be, if content decides."""
-        segmentation, progress = self.memory.segmentation, fresh(1)
-        spans = whole(1, tokens, progress.position, progress.position).spans
-        lists = [stretches(segmentation, spans[0], 0, 0)]
-        return assemble(lists, tokens, progress, Visibility(False, self.memory.cache.limit))
+    def _seen(self, tokens: int, most: int | None) -> float:
+        """Mean over the tokens of the checkpoints before their segment, `most` at most.
+
+        Nothing is made that grows with the number of tokens, which may be any.
+        """
+        cut, most = self.memory.segmentation, tokens if most is None else most
+        if step := _step(cut):
+            whole, rest = divmod(tokens, step)
+            return (step * _stairs(whole, most) + rest * min(whole, most)) / tokens
+        ends = [0, *cut.borders(0, 0, tokens), tokens]
+        lengths = [end - begin for begin, end in pairwise(ends)]
+        return sum(length * min(s, most) for s, length in enumerate(lengths)) / tokens
 
     @property
     def state_numbers(self) -> int:
         """P."""
-        return int(np.prod(self.memory.rule.state_shape(self.dims)))
+        return prod(self.memory.rule.state_shape(self.dims))
 
     @property
     def dims(self) -> Dims:
         """Of one token of one head."""
         hidden = self.memory.rule.sizes(self.key, self.value).get("E", 0)
         return Dims(1, 1, 1, self.key, self.value, hidden)
+
+
+def _step(cut: Segmentation) -> int | None:
+    """Tokens from border to border where they are all alike: the fewest, if content decides."""
+    if isinstance(cut, Constant):
+        return cut.length
+    return cut.min if isinstance(cut, Adaptive) else None
+
+
+def _stairs(count: int, most: int) -> int:
+    """min(0, most) + min(1, most) + ... of `count` terms."""
+    rising = min(count, most)
+    return rising * (rising - 1) // 2 + (count - rising) * most

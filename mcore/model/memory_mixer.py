@@ -137,7 +137,7 @@ class MemoryMixer:
 
     def flops(self, tokens: int) -> float:
         """Projections and memory."""
-        dense = sum(2.0 * np.prod(s) for s in self.shapes().values() if len(s) == 2)
+        dense = sum(2.0 * prod(s) for s in self.shapes().values() if len(s) == 2)
         return dense + self.sizes.heads * self.cost.flops(tokens)
 
     def state_bytes(self, tokens: int, itemsize: int) -> int:

@@ -6,6 +6,7 @@ reference backend derives every operation; fast backends implement whole familie
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -82,11 +83,11 @@ class Recurrence(ABC):
 
     def flops(self, dims: Dims) -> float:
         """FLOPs of one token in one head, written and read; a multiply-add counts 2."""
-        return 4.0 * float(np.prod(self.state_shape(dims)))
+        return 4.0 * prod(self.state_shape(dims))
 
     def read_flops(self, dims: Dims) -> float:
         """FLOPs of reading one head's memory once."""
-        return 2.0 * float(np.prod(self.state_shape(dims)))
+        return 2.0 * prod(self.state_shape(dims))
 
     @abstractmethod
     def unflatten(self, flat: Array, width: int) -> Array:

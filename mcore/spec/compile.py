@@ -4,13 +4,16 @@ After this, nothing looks at a string of the spec again.
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mcore.backend import Backend, get_backend
 from mcore.compose import memory
+from mcore.errors import Problem, SpecError
 from mcore.layers.dense import Dense, dense_of
+from mcore.machine import beyond
 from mcore.memory_layer import Memory
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.block import Mlp, Residual
@@ -44,13 +47,14 @@ def compile(
         backend, dtype, threads: instead of the spec's.
 
     Raises:
-        SpecError: the spec is wrong.
+        SpecError: the spec is wrong, or of a model that this machine has no memory for.
         BackendError: the backend is not installed.
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
     chosen = get_backend(backend or spec.backend.kind, threads or spec.backend.threads)
     dtype = dtype or spec.dtype
     layout = layout_of(spec, chosen, dtype)
+    _check_size(layout, dtype)
     rng = np.random.default_rng([spec.train.seed, INIT_STREAM])
     return Model(spec, layout, layout.init(rng, dtype), chosen)
 
@@ -105,6 +109,15 @@ def memory_of(axes: MemorySpec, backend: Backend, dtype: str) -> Memory:
         backend=backend,
         dtype=dtype,
     )
+
+
+def _check_size(layout: Layout, dtype: str) -> None:
+    """Raise SpecError when the parameters alone are more than the machine has memory for."""
+    numbers = sum(prod(shape) for shape in layout.shapes().values())
+    if too_much := beyond(numbers * np.dtype(dtype).itemsize):
+        message = f"its {numbers:,} parameters take {too_much}"
+        smaller = "a smaller model.width, model.depth, model.mlp or data.vocab would do"
+        raise SpecError([Problem("", "model", f"{message}; {smaller}")])
 
 
 def round_up(hidden: float) -> int:

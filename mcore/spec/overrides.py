@@ -15,6 +15,8 @@ from mcore.spec.schema import Finding, KeyPath
 from mcore.spec.suggest import brief
 from mcore.spec.yaml_lines import YamlRefusal, read_yaml
 
+_DEEPEST = 16
+
 
 class NoSuchPlace(Exception):
     """A path leads into a value, or past the end of a list. Carries a finding."""
@@ -51,9 +53,14 @@ def _apply(document: Document, override: str) -> Document:
 
 
 def parse_path(dotted: str, data: Any) -> KeyPath:
-    """`model.blocks.0.window` as keys; a number counts in a list and is a key in a mapping."""
+    """`model.blocks.0.window` as keys; a number counts in a list and is a key in a mapping.
+
+    Raises: NoSuchPlace when it is deeper than any spec.
+    """
     path: KeyPath = ()
-    for word in dotted.split("."):
+    for word in dotted.split(".", _DEEPEST):
+        if len(path) == _DEEPEST:
+            raise NoSuchPlace(path, f"leads more than {_DEEPEST} deep; a spec needs far less")
         key: str | int = int(word) if isinstance(data, list) and _is_index(word) else word
         path = (*path, key)
         inside = isinstance(data, dict) or (isinstance(key, int) and key < len(data))

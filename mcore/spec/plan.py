@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Plan:
     @property
     def parameters(self) -> int:
         """Number of trained numbers."""
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return sum(prod(shape) for shape in self.shapes.values())
 
     @property
     def flops(self) -> float:
@@ -101,7 +102,7 @@ def plan(spec: Spec | Mapping[str, Any]) -> Plan:
 
 
 def _row(name: str, part: Residual, tokens: int, itemsize: int) -> PlanRow:
-    parameters = sum(int(np.prod(shape)) for shape in part.shapes().values())
+    parameters = sum(prod(shape) for shape in part.shapes().values())
     flops, state = part.flops(tokens), part.state_bytes(tokens, itemsize)
     return PlanRow(name, describe(part), parameters, flops, state)
 

@@ -17,6 +17,7 @@ from mcore.spec.schema import Spec
 from mcore.training.display import Display, choose_display
 from mcore.training.interrupt import Interrupted, Interrupts
 from mcore.training.loop import Loop, Setting
+from mcore.training.need import check_batch, check_parameters
 from mcore.training.protocols import Compile, Trainable
 from mcore.training.record import describe_run, differences
 from mcore.training.result import Result
@@ -46,8 +47,7 @@ def run(
         Interrupted: after Ctrl-C or SIGTERM, once a snapshot is written.
     """
     for each in (spec, *variants(spec).values()):
-        compile_model(each)
-        _task(each)
+        _made(each, compile_model)
     folder = create(Path(out)) if out else create_numbered(name or spec.data.task)
     write_whole(folder.spec, dump_spec(spec).encode())
     return _Runner(compile_model, display or choose_display(False, False)).all(spec, folder)
@@ -86,7 +86,7 @@ class _Runner:
     def _one(self, spec: Spec, folder: RunFolder, title: str, interrupts: Interrupts) -> Result:
         if (done := folder.read_json(RESULT)) is not None:
             return Result.from_json(folder.path, done)
-        task, model = _task(spec), self.compile_model(spec)
+        task, model = _made(spec, self.compile_model)
         if isinstance(task, SeriesTask) and isinstance(model, Model):
             model.standardise(task.statistics())
         loop = Loop(Setting(spec, model, task, folder, self.display, interrupts))
@@ -133,8 +133,13 @@ def _variant_folders(spec: Spec, folder: RunFolder) -> Iterator[tuple[str, Spec,
         yield name, variant, part
 
 
-def _task(spec: Spec) -> Task:
-    return make_task(spec.data, spec.train.batch, spec.train.seed)
+def _made(spec: Spec, compile_model: Compile) -> tuple[Task, Trainable]:
+    """The task and a fresh model, unless there is too little memory for a step."""
+    check_batch(spec)
+    task = make_task(spec.data, spec.train.batch, spec.train.seed)
+    model = compile_model(spec)
+    check_parameters(sum(p.size for p in model.params.values()), spec.dtype)
+    return task, model
 
 
 def _result(loop: Loop, model: Trainable, spec: Spec) -> Result:

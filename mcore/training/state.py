@@ -42,7 +42,9 @@ class State:
         """
         given, best = content["evaluation"], content["best"]
         if given is not None:
-            number(given["loss"]), number(given["value"])
+            number(given["loss"])
+            number(given["value"])
+            str.isidentifier(given["metric"])
         return cls(
             step=count(content["step"]),
             evaluated=count(content["evaluated"]),

@@ -1,5 +1,6 @@
 """The model section: the network around the memories."""
 
+from math import isqrt
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -55,7 +56,7 @@ class ModelSpec(Section):
         default=4, description="Tokens that the short convolution sees; 0 = none."
     )
     mlp: NonNegative = Field(
-        default=2.667, description="Hidden width of the mlp / width; 0 = no mlp."
+        default=2.667, le=1e6, description="Hidden width of the mlp / width; 0 = no mlp."
     )
     output_gate: bool = Field(default=True, description="Gate what a mixer returns.")
     tied: bool = Field(default=True, description="Share the weights of embedding and output.")
@@ -114,8 +115,9 @@ def _head_findings(model: ModelSpec, attends: bool) -> list[Finding]:
 
 
 def _near_divisor(width: int, heads: int) -> int:
-    below = (n for n in range(min(heads, width), 0, -1) if width % n == 0)
-    return next(below)
+    """The largest divisor of `width` up to `heads`, found among pairs of divisors."""
+    small = [n for n in range(1, isqrt(width) + 1) if width % n == 0]
+    return max(n for n in (*small, *(width // n for n in small)) if n <= heads)
 
 
 def _block_findings(model: ModelSpec) -> list[Finding]:

@@ -1,0 +1,36 @@
+"""What a batch needs at least, held against what the machine has, before any of it is made."""
+
+import numpy as np
+
+from mcore.errors import Problem, SpecError
+from mcore.machine import beyond
+from mcore.spec.schema import Spec
+
+_TOKEN_BYTES = 16
+"""A token and its label, 8 bytes each."""
+
+_COPIES = 4
+"""Arrays as large as the parameters in training: these, their gradients, and AdamW's two."""
+
+
+def check_batch(spec: Spec) -> None:
+    """Raise SpecError when the rows of a batch alone are more than the machine has memory for.
+
+    Counted are tokens, labels, and what each of a block's parts is given: less than what it takes.
+    """
+    model, itemsize = spec.model, np.dtype(spec.dtype).itemsize
+    length = spec.train.truncate or spec.data.length
+    token = _TOKEN_BYTES + itemsize * model.width * model.depth
+    too_much = beyond(spec.train.batch * max(length * token, spec.data.length * _TOKEN_BYTES))
+    if too_much:
+        rows = f"{spec.train.batch:,} rows of {spec.data.length:,} tokens"
+        smaller = "a smaller train.batch, data.length, train.truncate or model.width would do"
+        raise SpecError([Problem("", "data.length", f"{rows} take {too_much}; {smaller}")])
+
+
+def check_parameters(numbers: int, dtype: str) -> None:
+    """Raise SpecError when so many parameters fit into memory, but cannot be trained there."""
+    if too_much := beyond(_COPIES * numbers * np.dtype(dtype).itemsize):
+        smaller = "a smaller model.width, model.depth or data.vocab would do"
+        message = f"to train {numbers:,} parameters takes {too_much}; {smaller}"
+        raise SpecError([Problem("", "model", message)])
