@@ -2,14 +2,14 @@
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from mcore.errors import McoreError, SnapshotError
 from mcore.machine import amount
 
 
-def open_plain(path: Path, wrong: type[McoreError]) -> BinaryIO:
+def open_plain(path: Path, wrong: type[McoreError]) -> BufferedReader:
     """Open a file to read it. A pipe or a device, which may never answer or never end, is refused.
 
     Raises: `wrong`, with the path and the reason.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcore.arrays import Array, received
+from mcore.errors import ShapeError
 from mcore.model.memory_mixer import memory_arrays
 from mcore.model.part import LIVE, State, prefixed
 from mcore.stream import Stream
@@ -27,7 +28,8 @@ class Session:
     """
 
     def __init__(self, model: "Model", state: State | None = None) -> None:
-        self.model, self._carried = model, state or {}
+        self.model = model
+        self.state = state or {}
 
     @property
     def state(self) -> State:
@@ -39,7 +41,8 @@ class Session:
 
     @state.setter
     def state(self, state: State) -> None:
-        self._carried = dict(state)
+        self._carried: dict[str, Any] = dict(state)
+        self._rows = next((len(array) for array in state.values()), None)
 
     def feed(self, x: object) -> Array:
         """The model's answers to what comes next.
@@ -53,9 +56,13 @@ class Session:
         """
         array = received("x", x, np)
         alone = array.ndim == rank_of(self.model)
-        live = {**self._carried, LIVE: np.True_}
         rows = array[None] if alone else array
-        y, self._carried = self.model.step(rows, live)  # type: ignore[arg-type]
+        if rows.ndim == 1 + rank_of(self.model) and self._rows not in (None, len(rows)):
+            message = f"x: {len(rows)} streams, and this session carries {self._rows}"
+            raise ShapeError(f"{message}; as many, or a new session would do")
+        live = {**self._carried, LIVE: np.True_}
+        y, self._carried = self.model.step(rows, live)
+        self._rows = len(rows)
         return y[0] if alone else y
 
     @property

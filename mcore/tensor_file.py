@@ -9,9 +9,10 @@ Source: the format of https://github.com/huggingface/safetensors.
 
 import json
 import os
+from io import BufferedReader
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
             raise SnapshotError(f"{path}: cannot be read: {error}") from None
 
 
-def _read(file: BinaryIO) -> tuple[Arrays, dict[str, str]]:
+def _read(file: BufferedReader) -> tuple[Arrays, dict[str, str]]:
     size = os.fstat(file.fileno()).st_size
     header, begin = _header(file, size)
     metadata = header.pop("__metadata__", {})
@@ -82,7 +83,7 @@ def _read(file: BinaryIO) -> tuple[Arrays, dict[str, str]]:
     return {place.name: _array(file, place) for place in places}, metadata
 
 
-def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+def _header(file: BufferedReader, size: int) -> tuple[dict[str, Any], int]:
     """The header, and where the arrays begin."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
@@ -133,10 +134,10 @@ def _check_places(places: list[_Place], size: int) -> None:
         raise _Wrong(f"its arrays take {ends[-1]} bytes, and {size} are there")
 
 
-def _array(file: BinaryIO, place: _Place) -> NDArray[Any]:
+def _array(file: BufferedReader, place: _Place) -> NDArray[Any]:
     count = prod(place.shape)
     array: NDArray[Any] = np.empty(count, place.dtype)
-    if file.readinto(array.view(np.uint8)) != array.nbytes:
+    if file.readinto(array.view(np.uint8).data) != array.nbytes:
         raise _Wrong("it became shorter while it was read")
     try:
         return array.reshape(place.shape)

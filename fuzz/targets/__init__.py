@@ -12,7 +12,8 @@ _ALL: tuple[Target, ...] = (
     SpecFile(),
     Overrides(),
     ModelSnapshot(),
-    SessionState(),
+    SessionState("session", "reference"),
+    SessionState("kernels", "numba"),
     *(RunFile(name) for name in RUN_FILES),
     TextFiles(),
 )

@@ -32,15 +32,20 @@ _MEMORIES: tuple[dict[str, Any], ...] = (
 
 
 class SessionState:
-    """`Session.restore` and `feed`, on each of the models that the seeds are of."""
+    """`Session.restore` and `feed`, on each of the models that the seeds are of.
 
-    name = "session"
+    Run by the compiled kernels too, which do not look where they write.
+    """
+
+    def __init__(self, name: str, backend: str) -> None:
+        self.name, self.backend = name, backend
 
     @cached_property
     def _models(self) -> list[mcore.Model]:
         blocks = {"depth": 2, "blocks": ["memory", "attention"]}
         model = {**SPEC["model"], **blocks, "key": 4, "window": 4}
-        specs = [{**SPEC, "model": model, "memory": memory} for memory in _MEMORIES]
+        same = {**SPEC, "model": model, "backend": self.backend}
+        specs = [{**same, "memory": memory} for memory in _MEMORIES]
         return [mcore.compile(spec, threads=1) for spec in specs]
 
     def seeds(self) -> list[bytes]:

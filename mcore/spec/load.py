@@ -17,6 +17,9 @@ from mcore.spec.yaml_lines import YamlRefusal, read_yaml
 LARGEST = 64 * 1024
 """Bytes in a spec file. PyYAML reads about 200 kB a second, and a spec is some 40 lines."""
 
+_STREAMS = (("/", "dev"), ("/", "proc"))
+"""Where the pipes lie that a shell opens: /dev/stdin, <(command)."""
+
 Source = str | Path | Mapping[str, Any] | Spec
 
 
@@ -105,13 +108,15 @@ def _not_a_spec(data: Any) -> str:
 
 def _read(path: Path) -> str:
     try:
+        if path.is_fifo() and path.resolve().parts[:2] not in _STREAMS:
+            raise YamlRefusal(0, "is a pipe; give a YAML file, or /dev/stdin")
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except IsADirectoryError:
         raise YamlRefusal(0, "is a folder; give a YAML file in it") from None
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise YamlRefusal(0, f"cannot be read: {reason}{_neighbour(path)}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        why = (getattr(error, "strerror", None) or str(error)).lower()
+        raise YamlRefusal(0, f"cannot be read: {why}{_neighbour(path)}") from None
     if len(data) > LARGEST:
         raise YamlRefusal(0, f"is larger than {LARGEST // 1024} kB; a spec is some 40 lines")
     try:

@@ -43,7 +43,7 @@ def count(number: float) -> str:
 
 def size(number: int) -> str:
     """Bytes with a binary unit."""
-    for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+    for power, name in ((5, "PiB"), (4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if number >= 1024**power:
             return f"{number / 1024**power:.1f} {name}"
     return f"{number} B"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcore.data import Batch, Task
-from mcore.errors import SnapshotError
 from mcore.snapshot import Snapshot, copy_into
 from mcore.spec.schema import Spec
 from mcore.training.display import Display
@@ -17,6 +16,7 @@ from mcore.training.evaluate import Evaluation, evaluate, score
 from mcore.training.interrupt import Interrupted, Interrupts
 from mcore.training.optim import AdamW
 from mcore.training.protocols import Trainable
+from mcore.training.resumed import check_rows, state_of
 from mcore.training.run_folder import RunFolder
 from mcore.training.speed import Speed
 from mcore.training.state import State
@@ -65,14 +65,17 @@ class Loop:
 
         Raises: SnapshotError when it is of another model, or of no run.
         """
-        self.state = _state_of(snapshot, self.setting.spec.train.steps)
-        copy_into(self.setting.model.arrays, snapshot.params)
+        setting, steps = self.setting, self.setting.spec.train.steps
+        self.state = state_of(snapshot, steps)
+        copy_into(setting.model.arrays, snapshot.params)
         carried = {n for n in snapshot.optimizer if n.startswith(CARRIED)}
         moments = {n: a for n, a in snapshot.optimizer.items() if n not in carried}
         self.optimizer.restore(moments, snapshot.step)
         self.rows.state = {n.removeprefix(CARRIED): snapshot.optimizer[n] for n in carried}
+        if carried:
+            check_rows(self.rows.state, setting.model, setting.task.train_batch(1))
         self._saved = self.state.point()
-        self.setting.folder.forget_after(self.state.step, self.state.evaluated)
+        setting.folder.forget_after(self.state.step, self.state.evaluated)
 
     def run(self) -> None:
         """Train, evaluate and save to the end.
@@ -151,17 +154,3 @@ class Loop:
         record["seconds"] = round(self.state.seconds + self.speed.seconds, 3)
         self.setting.folder.append(record)
         self.setting.display.record(record)
-
-
-def _state_of(snapshot: Snapshot, steps: int) -> State:
-    """Where a run of `steps` steps stood."""
-    try:
-        state = State.from_json(snapshot.state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SnapshotError(f"the snapshot is not of a run: {error}") from None
-    evaluated = (state.evaluation is not None, state.best is not None)
-    if state.step != snapshot.step or not state.evaluated <= state.step <= steps:
-        raise SnapshotError(f"the snapshot is not of this run: it says step {state.step}")
-    if evaluated != (state.evaluated > 0,) * 2:
-        raise SnapshotError("the snapshot is not of a run: an evaluation without a step, or back")
-    return state

@@ -16,16 +16,23 @@ _COPIES = 4
 def check_batch(spec: Spec) -> None:
     """Raise SpecError when the rows of a batch alone are more than the machine has memory for.
 
-    Counted are tokens, labels, and what each of a block's parts is given: less than what it takes.
+    Counted are tokens, labels, what each block is given, and what a readout chooses: less than what
+    it takes.
     """
     model, itemsize = spec.model, np.dtype(spec.dtype).itemsize
     length = spec.train.truncate or spec.data.length
-    token = _TOKEN_BYTES + itemsize * model.width * model.depth
+    token = _TOKEN_BYTES + itemsize * model.width * model.depth + _chosen_bytes(spec)
     too_much = beyond(spec.train.batch * max(length * token, spec.data.length * _TOKEN_BYTES))
     if too_much:
         rows = f"{spec.train.batch:,} rows of {spec.data.length:,} tokens"
         smaller = "a smaller train.batch, data.length, train.truncate or model.width would do"
         raise SpecError([Problem("", "data.length", f"{rows} take {too_much}; {smaller}")])
+
+
+def _chosen_bytes(spec: Spec) -> int:
+    """Bytes for the checkpoints that a token chooses, their gates and their numbers."""
+    chosen = [axes.readout.top_k for axes in spec.memories() if axes and axes.readout.kind == "ssc"]
+    return 8 * spec.model.heads * max(chosen, default=0)
 
 
 def check_parameters(numbers: int, dtype: str) -> None:
