@@ -18,6 +18,7 @@ NAMES = (
     "metrics-jsonl",
     "spec-yaml",
     "last-safetensors",
+    "carried",
     "text",
 )
 

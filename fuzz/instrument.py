@@ -11,6 +11,4 @@ MODULES = (
     "mcore.cache",
     "mcore.stream",
     "mcore.model",
-    "yaml",
-    "safetensors",
 )

@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class Judge:
         os.chdir(self.folder)
         tempfile.tempdir = str(self.folder)
         try:
-            with self.guard.watching(self.folder), _limited(SECONDS):
+            with self.guard.watching(self.folder), _limited(SECONDS), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 self.target.run(data, self.folder)
         except McoreError as error:
             self.refused += 1

@@ -15,6 +15,7 @@ _ALL: tuple[Target, ...] = (
     SessionState("session", "reference"),
     SessionState("kernels", "numba"),
     *(RunFile(name) for name in RUN_FILES),
+    RunFile("last.safetensors", truncate=3),
     TextFiles(),
 )
 

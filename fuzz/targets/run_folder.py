@@ -14,10 +14,14 @@ RUN_FILES = ("run.json", "result.json", "metrics.jsonl", "spec.yaml", "last.safe
 
 
 class RunFile:
-    """`mcore train --resume`, with one file of the folder replaced."""
+    """`mcore train --resume`, with one file of the folder replaced.
 
-    def __init__(self, file: str) -> None:
-        self.file, self.name = file, file.replace(".", "-")
+    With `truncate`, the run stands between two pieces of its rows, whose state it carries.
+    """
+
+    def __init__(self, file: str, truncate: int | None = None) -> None:
+        self.file, self.truncate = file, truncate
+        self.name = "carried" if truncate else file.replace(".", "-")
 
     def seeds(self) -> list[bytes]:
         """What training writes."""
@@ -56,8 +60,13 @@ class RunFile:
 
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder, "run")
-            training.run(load_spec(SPEC), compile_small, run, display=Quiet())
-            return {file.name: file.read_bytes() for file in run.iterdir()}
+            train = {"steps": 3, "batch": 2, "save_every": 1, "truncate": self.truncate}
+            training.run(load_spec({**SPEC, "train": train}), compile_small, run, display=Quiet())
+            files = {file.name: file.read_bytes() for file in run.iterdir()}
+        if self.truncate:
+            files["last.safetensors"] = files["previous.safetensors"]
+        files.pop("previous.safetensors")
+        return files
 
 
 def _lines(data: bytes, rng: random.Random) -> bytes:

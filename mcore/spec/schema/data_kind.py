@@ -1,6 +1,7 @@
 """What all tasks of the data section share."""
 
 import glob
+from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,10 +30,12 @@ def must_exist(text: str, info: ValidationInfo) -> str:
 
 
 def _found(text: str) -> bool:
-    if not text:
-        return False
+    """Whether a path is there, or a pattern matches anything; links to folders are not followed."""
     try:
-        path = str(Path(text).expanduser())
-        return next(glob.iglob(path, recursive=True), None) is not None  # noqa: PTH207
+        path = Path(text).expanduser()
+        if not glob.has_magic(text):
+            return bool(text) and path.exists()
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        return next(root.glob(str(path.relative_to(root))), None) is not None
     except (OSError, RuntimeError, ValueError):
         return False
