@@ -54,7 +54,7 @@ def memories_of(model: Model) -> list[tuple[Stream, dict[str, Any]]]:
     for name, x in list(session._carried.items()):
         if isinstance(x, Stream):
             listening = Listening(x.memory, x.state, None)
-            session._carried[name] = listening  # type: ignore[assignment]
+            session._carried[name] = listening
             found.append(listening)
     session.feed(np.zeros(1, np.int64))
     return [(stream.memory.stream(stream.state), stream.heard) for stream in found]

@@ -25,7 +25,7 @@ def test_the_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.more["skill"] > 0.75
     scope: dict[str, object] = {}
     exec(use, scope)
-    assert np.shape(scope["forecast"]) == (1, 6)  # type: ignore[arg-type]
+    assert np.shape(scope["forecast"]) == (1, 6)  # type: ignore[call-overload]
 
 
 def test_every_key_of_the_data_section_is_told() -> None:
