@@ -169,6 +169,22 @@ def test_second_derivatives_are_refused() -> None:
         gradient.sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of the compiler itself
+def test_a_compiled_program_calls_the_layer_as_it_is() -> None:
+    example = example_of(composed())
+    layer, inputs = layer_of(example.composition), tensors_of(example)
+    loss = projected(lambda x: layer({n: 2 * a for n, a in x.items()}), example.dy)
+    found = torch.compile(loss, backend="eager")(inputs)
+    np.testing.assert_allclose(found.item(), loss(inputs).item(), rtol=CLOSE)
+    found.backward()
+    doubled = {n: 2 * x for n, x in example.inputs.items()}
+    wanted = own_gradients(layer, doubled, example.dy)
+    assert_close({n: x.grad for n, x in inputs.items()}, {n: 2 * x for n, x in wanted.items()})
+    reasons = torch._dynamo.explain(loss)(inputs).break_reasons
+    assert all("torch.compiler.disable" in str(why.reason) for why in reasons)
+    assert reasons
+
+
 def test_inputs_changed_before_backward_are_noticed() -> None:
     example = example_of(composed())
     layer, inputs = layer_of(example.composition), tensors_of(example, grad=False)
@@ -310,7 +326,7 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(mcore.ShapeError, match=r"state\.online: \(2, 2, 9\)"):
         layer.step({n: a[:1] for n, a in x.items()}, state)
     with pytest.raises(mcore.InputError, match="state: a dict"):
-        layer.step(x, {})  # type: ignore[arg-type]
+        layer.step(x, {})
     _, state = layer.step(x, state)
     assert isinstance(state, State)
     with pytest.raises(mcore.InputError, match="room for 2"):

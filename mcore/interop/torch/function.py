@@ -38,6 +38,10 @@ class _Call:
         return self.host.backward(arrays, saved)
 
 
+opaque = torch.compiler.disable
+"""What `torch.compile` must not look into: it would trace NumPy's functions as its own."""
+
+
 def call(host: Host, arrays: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
     """The named outputs of the host's forward, differentiable once."""
     found = _Forward.apply(_Call(host, tuple(arrays), outputs), *arrays.values())

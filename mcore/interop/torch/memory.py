@@ -10,7 +10,7 @@ from mcore.errors import InputError, ShapeError
 from mcore.interop.host import HostMemory
 from mcore.interop.parameters import is_trained, parameter_names
 from mcore.interop.state import State, empty, slots_needed
-from mcore.interop.torch.function import Tensor, call
+from mcore.interop.torch.function import Tensor, call, opaque
 
 if TYPE_CHECKING:
     from mcore.memory_layer import Memory
@@ -55,6 +55,7 @@ class TorchMemory(torch.nn.Module):  # type: ignore[misc]
             else:
                 self.register_buffer(name, tensor)
 
+    @opaque  # type: ignore[untyped-decorator]
     def forward(self, inputs: Mapping[str, Any], *, document: Any = None) -> Tensor:
         """y (B, T, H, V) of one tensor for each entry of `inputs` that the module does not hold.
 
@@ -69,6 +70,7 @@ class TorchMemory(torch.nn.Module):  # type: ignore[misc]
         found = call(self._host, arrays | _ids(document), ("y",))
         return found["y"].to(device)
 
+    @opaque  # type: ignore[untyped-decorator]
     def step(
         self, inputs: Mapping[str, Any], state: State, *, document: Any = None
     ) -> tuple[Tensor, State]:

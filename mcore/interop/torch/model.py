@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mcore.interop.host import HostModel
-from mcore.interop.torch.function import Tensor, call
+from mcore.interop.torch.function import Tensor, call, opaque
 from mcore.interop.torch.memory import as_integers
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class TorchModel(torch.nn.Module):  # type: ignore[misc]
         for name, x in model.params.items():
             self.register_parameter(_slashed(name), torch.nn.Parameter(torch.from_numpy(x.copy())))
 
+    @opaque  # type: ignore[untyped-decorator]
     def forward(self, tokens: Any, *, document: Any = None) -> Tensor:
         """Logits (B, T, vocab) of tokens (B, T); `document` as in `Model.forward`.
 
