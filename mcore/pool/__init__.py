@@ -1,7 +1,8 @@
 """Thousands of independent streams through one model, advanced together.
 
-pool      who is there, feeds, saves, evicts          batch    the streams in memory, in slots
-folder    those on disk                               ragged   feeds of different lengths
+pool      what can be done with streams               roster   where each is: who makes room
+batch     those in memory, in slots                   folder   those on disk
+inputs    feeds, checked                              ragged   feeds of different lengths
 rows      memories of all slots, decoded in place     apart    memories that have no decoder
 carried   what else streams carry: tails, positions
 """
