@@ -115,8 +115,9 @@ class Keeper:
     @cached_property
     def _weights(self) -> str:
         """A digest of the parameters."""
-        digest = hashlib.sha256()
-        for name, x in sorted(self._session.model.params.items()):
+        model = self._session.model
+        arrays, digest = getattr(model, "arrays", model.params), hashlib.sha256()
+        for name, x in sorted(arrays.items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(x).data)
         return digest.hexdigest()[:16]
