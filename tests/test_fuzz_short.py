@@ -23,7 +23,7 @@ CORPUS = Path(__file__).parent / "fuzz_corpus"
 COMPILES = {"kernels"}
 """Targets whose kernels take long to compile; `python -m fuzz` runs them."""
 
-MUTATIONS = {"spec": 60, "overrides": 150, "snapshot": 150, "session": 250, "text": 150}
+MUTATIONS = {"spec": 40, "overrides": 120, "snapshot": 120, "session": 200, "text": 120}
 """How many, for each target; 25 for files of a run's folder."""
 
 NAMES = [name for name in TARGETS if name not in COMPILES]

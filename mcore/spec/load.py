@@ -12,10 +12,7 @@ from mcore.spec.plain import plain
 from mcore.spec.schema import Spec
 from mcore.spec.suggest import brief, nearest
 from mcore.spec.validate import validate
-from mcore.spec.yaml_lines import YamlRefusal, read_yaml
-
-LARGEST = 64 * 1024
-"""Bytes in a spec file. PyYAML reads about 200 kB a second, and a spec is some 40 lines."""
+from mcore.spec.yaml_lines import LARGEST, YamlRefusal, read_yaml
 
 _STREAMS = (("/", "dev"), ("/", "proc"))
 """Where the pipes lie that a shell opens: /dev/stdin, <(command)."""

@@ -15,6 +15,9 @@ from mcore.spec.document import Document
 from mcore.spec.scalars import meaning
 from mcore.spec.schema.base import Finding, KeyPath
 
+LARGEST = 64 * 1024
+"""Characters in a spec. PyYAML reads about 200 000 a second, and a spec is some 40 lines."""
+
 _DEEPEST = 16
 _MOST_VALUES = 5000
 
@@ -33,6 +36,8 @@ def read_yaml(text: str, name: str) -> Document:
 
     Raises: YamlRefusal when it is not YAML, or YAML that has no place in a spec.
     """
+    if len(text) > LARGEST:
+        raise YamlRefusal(0, f"is larger than {LARGEST // 1024} kB; a spec is some 40 lines")
     reader = _Reader(yaml.parse(text, Loader=yaml.SafeLoader))
     try:
         data = reader.document()

@@ -1,4 +1,4 @@
-"""Numbers from a run's files, which somebody may have written by hand."""
+"""Numbers and words from a run's files, which somebody may have written by hand."""
 
 from typing import Any
 
@@ -23,3 +23,13 @@ def count(value: Any) -> int:
     if type(value) is int and 0 <= value < _MOST:
         return value
     raise ValueError(f"{str(value)[:40]!r} is no count")
+
+
+def word(value: Any) -> str:
+    """The value, if it is a few printable letters.
+
+    Raises: ValueError otherwise.
+    """
+    if isinstance(value, str) and 0 < len(value) <= 40 and value.isprintable():
+        return value
+    raise ValueError(f"{str(value)[:40]!r} is no name that a run gives")

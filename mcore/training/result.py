@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mcore.errors import SnapshotError
-from mcore.training.numbers import number
+from mcore.training.numbers import number, word
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,14 @@ class Result:
         Raises: SnapshotError when it gave no such thing.
         """
         try:
-            compression = tuple((str(name), number(bits)) for name, bits in content["compression"])
+            pairs = [(word(name), number(bits)) for name, bits in content["compression"]]
             for name in ("step", "loss", "value", "best", "parameters", "state_bytes", "seconds"):
                 number(content[name])
             number(content["tokens_per_second"] or 0)
-            result = cls(run=run, **{**content, "compression": compression})
+            word(content["metric"])
+            result = cls(run=run, **{**content, "compression": tuple(pairs)})
         except (KeyError, TypeError, ValueError) as error:
             raise SnapshotError(f"{run / 'result.json'}: is damaged: {error}; drop it") from None
-        if not isinstance(result.metric, str) or result.comparison:
+        if result.comparison:
             raise SnapshotError(f"{run / 'result.json'}: is damaged; drop it")
         return result

@@ -26,7 +26,7 @@ from mcore.snapshot import (
     write_whole,
     writing,
 )
-from mcore.spec.load import LARGEST
+from mcore.spec.yaml_lines import LARGEST
 
 FILES = (
     "spec.yaml",

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from mcore.training.evaluate import Evaluation
-from mcore.training.numbers import count, number
+from mcore.training.numbers import count, number, word
 
 
 @dataclass
@@ -44,7 +44,7 @@ class State:
         if given is not None:
             number(given["loss"])
             number(given["value"])
-            str.isidentifier(given["metric"])
+            word(given["metric"])
         return cls(
             step=count(content["step"]),
             evaluated=count(content["evaluated"]),
