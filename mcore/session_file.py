@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mcore.arrays import Array
 from mcore.errors import SnapshotError
-from mcore.model.carried import check_carried
 from mcore.model.part import State
+from mcore.session_check import check_stream
 from mcore.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -44,21 +41,8 @@ def read_stream(path: str | Path, model: "Model") -> tuple[State, dict[str, Any]
     if snapshot.spec != fingerprint(model):
         raise SnapshotError(f"{path}: {_foreign(snapshot.spec, fingerprint(model))}")
     if snapshot.params:
-        _check(path, model, snapshot.params)
+        check_stream(path, model, snapshot.params)
     return dict(snapshot.params), dict(snapshot.state)
-
-
-def _check(path: str | Path, model: "Model", state: Mapping[str, Array]) -> None:
-    """Hold a state to that of a stream which has seen one token."""
-    from mcore.session import Session
-
-    probe = Session(model)
-    shape = (1,) if model.channels is None else (1, model.channels)
-    probe.feed(np.zeros(shape, np.int64))
-    try:
-        check_carried(state, probe.state)
-    except SnapshotError as error:
-        raise SnapshotError(f"{path}: is not the state of a stream: {error}") from None
 
 
 def fingerprint(model: "Model") -> str:

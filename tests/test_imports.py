@@ -8,12 +8,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "arrays", "dlpack", "threads", "plain_file", "tensor_file"),
+    ("errors", "arrays", "dlpack", "threads", "machine", "plain_file", "tensor_file"),
     ("snapshot", "router", "segmentation", "segments", "readout", "recurrence", "cache"),
     ("backend",),
     ("layers", "reading", "continuation", "memory_layer", "axes", "compose"),
     ("model",),
-    ("session", "session_file", "data", "training", "spec", "weights"),
+    ("session", "session_check", "session_file", "data", "training", "spec", "weights"),
     ("pool", "interop", "export", "live"),
 ]
 """From the ground up: a module imports from its own row and from those above it in this list."""
