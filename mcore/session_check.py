@@ -19,7 +19,7 @@ def check_stream(path: str | Path, model: "Model", state: Mapping[str, Array]) -
 
     Raises: SnapshotError when no stream through the model carries that.
     """
-    channels = getattr(model, "channels", None)
+    channels = model.channels
     probe = model.session()
     probe.feed(np.zeros(1, np.int64) if channels is None else np.zeros((1, channels)))
     try:

@@ -4,6 +4,9 @@
 every kernel without one.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 from planted import bugs
 from planted.bug import BUGS, Bug
@@ -43,6 +46,21 @@ def test_is_caught_by_its_theorem(bug: Bug) -> None:
 def test_a_kernel_without_a_mistake_breaks_nothing(composition: tuple[str, str, str]) -> None:
     report = check(kernel(*composition), True, FEW)
     assert report.ok, [str(outcome.violation) for outcome in report.broken]
+
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "mistakes.md"
+
+
+def test_the_page_of_mistakes_names_bugs_and_their_theorems() -> None:
+    rows = [line.split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    told = {match[1]: row for row in rows if (match := re.search(r"`(\w+)`$", row[0]))}
+    assert {bug.name for bug in BUGS.values() if bug.seen} <= set(told) | TWICE
+    for name, row in told.items():
+        assert f"`{BUGS[name].caught_by}`" in row[2], f"{name}: {BUGS[name].caught_by}"
+
+
+TWICE = {"starts_at_zero_without_momentum"}
+"""What the page tells of another bug."""
 
 
 def test_every_theorem_about_kernels_has_a_bug() -> None:

@@ -8,6 +8,7 @@
     kernel       forward and backward, put together from pieces
     menu         the correct kernels, by composition
     bug          what a planted bug is: one piece of one kernel, replaced
+    shown        the bugs for `mcore verify`
     bugs/        the bugs, one file per kind of mistake
 
 Kernels are plain NumPy in any floating dtype, a token at a time, and share nothing with the

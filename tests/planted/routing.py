@@ -47,13 +47,9 @@ def all_count(logits: Array) -> Array:
     return np.ones(logits.shape, bool)
 
 
-def best(top_k: int) -> "Choose":
-    """`ssc`: the `top_k` best checkpoints and the online memory."""
-    return Choose(top_k)
-
-
 class Choose:
-    """The `top_k` largest logits of checkpoints, ties to the lower index, and the online memory."""
+    """`ssc`: the checkpoints of the `top_k` largest logits, ties to the lower index, and the online
+    memory."""
 
     def __init__(self, top_k: int) -> None:
         self.top_k = top_k
@@ -88,7 +84,7 @@ def routing(top_k: int | None = None) -> Routing:
         running_mean_backward,
         score,
         score_backward,
-        all_count if top_k is None else best(top_k),
+        all_count if top_k is None else Choose(top_k),
         softmax,
         softmax_backward,
     )

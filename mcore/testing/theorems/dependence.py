@@ -85,7 +85,8 @@ def _losses(case: Case, y: Array) -> Array:
 
 
 def _repeated(case: Case) -> Case:
-    """One segment whose tokens are all the first one; q = k, small steps, no decay."""
+    """One segment whose tokens are all the first one; q = k, small steps, no decay. Gradients that
+    a chunk takes at its start add up, so that its steps are smaller yet."""
     x = case.inputs
     repeated = {
         name: np.broadcast_to(array[:, :1], array.shape) if case.has_tokens(name) else array
@@ -97,6 +98,8 @@ def _repeated(case: Case) -> Case:
     for name, value in _GENTLE.items():
         if name in x:
             repeated[name] = np.full_like(x[name], value)
+    if "step" in x:
+        repeated["step"] /= options(case.axes.recurrence).get("chunk", 1)
     return case.cut([case.sizes.T]).given(repeated)
 
 

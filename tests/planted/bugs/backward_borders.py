@@ -59,7 +59,7 @@ def no_decay_across_the_border(state: State, x: Token, d_state: State) -> tuple[
 def first_tokens_state_held(state: State, x: Token, d_state: State) -> tuple[State, Inputs]:
     """The first token of a segment is differentiated as if its memory were empty."""
     empty = zeros(state) if x["position"] == 0 else state
-    return delta.step_backward(empty, x, d_state)[0], delta.step_backward(empty, x, d_state)[1]
+    return delta.step_backward(empty, x, d_state)
 
 
 @plant("rule.step_backward", kernel("gla", "grm"), "gradients", "flash-linear-attention#1142")

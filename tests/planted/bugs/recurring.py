@@ -25,7 +25,7 @@ def output_of_the_old_cell(state: State, x: Token) -> State:
     return {"h": o * np.tanh(state["c"]), "c": f * state["c"] + i * g}
 
 
-@plant("rule.step", kernel("gru", "grm"), "agreement", "the older of two GRU forms")
+@plant("rule.step", kernel("gru", "grm"), "agreement")
 def bias_outside_the_reset(state: State, x: Token) -> State:
     """The reset gate spares the recurrent bias: tanh(x + r (h U) + c)."""
     r, z, _, past = gru_gates(state["h"], x)
@@ -41,7 +41,7 @@ def update_gate_reversed(state: State, x: Token) -> State:
     return {"h": z * n + (1 - z) * state["h"]}
 
 
-@plant("rule.read", kernel("mlstm", "grm"), "agreement", "xLSTM's equations without the maximum")
+@plant("rule.read", kernel("mlstm", "grm"), "agreement")
 def denominator_at_least_one(state: State, x: Token) -> Array:
     """The denominator is at least 1, and not exp(-m), although n is scaled by exp(-m)."""
     along = np.abs((state["n"] * x["q"]).sum(axis=-1))

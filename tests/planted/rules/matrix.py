@@ -1,7 +1,5 @@
 """Additive matrix memories S (B, H, K, V): S <- a S + k v^T, read S^T q."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from planted.pieces import Array, Inputs, Rule, State, Token
@@ -68,9 +66,6 @@ def push(S: Array, v: Array) -> Array:
 def pull(S: Array, k: Array) -> Array:
     """`S^T k` (B, H, V)."""
     return np.einsum("bhkv,bhk->bhv", S, k)
-
-
-Step = Callable[[State, Token], State]
 
 
 def matrix_rule(*gates: str) -> Rule:

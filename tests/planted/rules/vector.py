@@ -15,15 +15,10 @@ def sigmoid(z: Array) -> Array:
     return y
 
 
-def blank(*names: str) -> "Blank":
-    """All named vectors are zero."""
-    return Blank(names)
-
-
 class Blank:
-    """The initial state of vectors."""
+    """The initial state: all named vectors are zero."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, *names: str) -> None:
         self.names = names
 
     def __call__(self, inputs: Inputs) -> State:
@@ -115,7 +110,7 @@ def gru_step_backward(state: State, x: Token, d_state: State) -> tuple[State, In
 LSTM = Rule(
     ("x",),
     ("recurrent",),
-    blank("h", "c"),
+    Blank("h", "c"),
     no_parameters,
     lstm_step,
     lstm_step_backward,
@@ -125,7 +120,7 @@ LSTM = Rule(
 GRU = Rule(
     ("x",),
     ("recurrent", "recurrent_bias"),
-    blank("h"),
+    Blank("h"),
     no_parameters,
     gru_step,
     gru_step_backward,
