@@ -95,6 +95,16 @@ data: st.SearchStrategy[Any] = st.one_of(
         optional={"pairs": st.integers(1, 64), "gap_power": _positive},
     ),
     st.builds(dict, task=st.just("text"), paths=st.lists(names, min_size=1, max_size=3)),
+    st.lists(names.filter(bool), min_size=2, max_size=4, unique=True).flatmap(
+        lambda columns: st.fixed_dictionaries(
+            {
+                "task": st.just("series"),
+                "columns": st.just(columns),
+                "target": st.just(columns[:1]),
+            },
+            optional={"horizon": st.integers(1, 9), "loss": st.sampled_from(["mae", "huber"])},
+        )
+    ),
 )
 
 optimizers = st.fixed_dictionaries(

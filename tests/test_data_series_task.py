@@ -132,6 +132,16 @@ def test_a_channel_without_a_value(tmp_path: Path) -> None:
         forecast(tmp_path, x).statistics()
 
 
+def test_values_that_are_too_large(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.columns: 'a' has values too large"):
+        forecast(tmp_path, 1e200 * ramp(40)).statistics()
+
+
+def test_classes_may_be_numbers() -> None:
+    data = {"task": "series", "columns": ["a"], "head": "classify", "classes": [0, 1, "two"]}
+    assert read_spec({"data": data}).data.classes == ("0", "1", "two")  # type: ignore[union-attr]
+
+
 def rows(folder: Path, count: int = 10, **data: Any) -> SeriesTask:
     """Rows of 3 to 5 tokens whose class is their parity, whose value is their number."""
     lines = ["row,a,b,kind,size"]

@@ -122,6 +122,29 @@ def test_causality(head: str) -> None:
     assert not np.array_equal(before[:, 7:], after[:, 7:])
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_around_blocks_that_add_nothing(head: str) -> None:
+    """What stands before and after the blocks, against the formula."""
+    model = model_of(head)
+    x, _ = batch(model)
+    for name, value in model.params.items():
+        if name.endswith(("out.weight", "down.weight")):
+            value[...] = 0
+    p, fixed = model.params, model.fixed
+    z = np.nan_to_num((x - fixed["input.mean"]) / fixed["input.std"])
+    h = z @ p["input.weight"] + p["input.bias"]
+    h = h / np.sqrt((h**2).mean(axis=-1, keepdims=True) + 1e-6) * p["final.weight"]
+    if head in ("classify", "regress"):
+        h = np.cumsum(h, axis=1) / np.arange(1, T + 1)[:, None]
+    wanted = h @ p["head.weight"] + p["head.bias"]
+    if "head.std" in fixed:
+        wanted = wanted * fixed["head.std"] + fixed["head.mean"]
+    places = {"forecast": [2, 0, 2, 0], "huber": [1]}.get(head)
+    if places is not None:
+        wanted = wanted + np.where(np.isnan(x), fixed["input.mean"], x)[..., places]
+    np.testing.assert_allclose(model.forward(x)[0], wanted, rtol=1e-9, atol=1e-9)
+
+
 def test_a_forecast_is_in_the_units_of_the_data() -> None:
     model = model_of("forecast")
     x, _ = batch(model)

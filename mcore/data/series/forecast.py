@@ -67,10 +67,10 @@ class Forecast:
 
     def batch(self, length: int, rows: int, seed: int, step: int) -> Batch:
         """`rows` windows at random places, every place alike."""
-        rng = random_stream(seed, TRAIN, step)
-        picks = rng.integers(0, self._ends(length)[-1], rows)
-        which = np.searchsorted(self._ends(length), picks, side="right")
-        starts = picks - np.concatenate([[0], self._ends(length)])[which]
+        rng, ends = random_stream(seed, TRAIN, step), self._ends(length)
+        picks = rng.integers(0, ends[-1], rows)
+        which = np.searchsorted(ends, picks, side="right")
+        starts = picks - np.concatenate([[0], ends])[which]
         windows = [
             (self.train[i][s : s + length], self._labels[i][s : s + length])
             for i, s in zip(which, starts, strict=True)

@@ -15,14 +15,20 @@ Statistics = dict[str, NDArray[Any]]
 def of_channels(rows: Sequence[NDArray[Any]], columns: Sequence[str]) -> Statistics:
     """`input.mean` and `input.std` (C,) of rows (T, C); a channel that never changes has std 1.
 
-    Raises: DataError when a channel has no value at all.
+    Raises: DataError when a channel has no value at all, or values too large to be squared.
     """
     x = np.concatenate(rows)
     empty = np.isnan(x).all(axis=0)
     if empty.any():
         name = columns[int(np.argmax(empty))]
         raise DataError(f"data.columns: {name!r} has no value in the training part; drop it")
-    return {"input.mean": np.nanmean(x, axis=0), "input.std": positive(np.nanstd(x, axis=0))}
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+    large = ~np.isfinite(mean + std)
+    if large.any():
+        name = columns[int(np.argmax(large))]
+        raise DataError(f"data.columns: {name!r} has values too large to standardise; rescale it")
+    return {"input.mean": mean, "input.std": positive(std)}
 
 
 def positive(std: NDArray[Any]) -> NDArray[Any]:

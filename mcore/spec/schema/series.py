@@ -1,13 +1,21 @@
 """The data section of real-valued sequences: forecasts, classes and values."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mcore.spec.schema.base import BelowOne, Count, Finding, Listed, refuse
 from mcore.spec.schema.data_kind import DataKind, must_exist
 
-_Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Listed]
+
+def _text(value: Any) -> Any:
+    """A label that is a whole number, as the text that stands for it in a file."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_Name = Annotated[str, Field(min_length=1)]
+_Names = Annotated[tuple[_Name, ...], Listed]
+_Classes = Annotated[tuple[Annotated[_Name, BeforeValidator(_text)], ...], Listed]
 _Paths = Annotated[tuple[Annotated[str, AfterValidator(must_exist)], ...], Listed]
 
 
@@ -32,7 +40,7 @@ class SeriesSpec(DataKind):
     label: str | None = Field(
         default=None, description="classify, regress: column or array with the label of a row."
     )
-    classes: _Names = Field(default=(), description="classify: all labels, in the logits' order.")
+    classes: _Classes = Field(default=(), description="classify: all labels, in the logits' order.")
     group: str | None = Field(
         default=None, description="Column whose value tells series apart; else a file is one."
     )
@@ -119,4 +127,7 @@ def _foreign(data: SeriesSpec) -> list[Finding]:
         if data.head not in heads and getattr(data, key) != usual:
             message = f"belongs to head {' or '.join(heads)}, and this is {data.head}; drop it"
             found.append(Finding((key,), message, (("head",),)))
+    if data.test and data.validation != type(data).model_fields["validation"].default:
+        message = "is not used where test names what is held out; drop one of them"
+        found.append(Finding(("validation",), message, (("test",),)))
     return found
