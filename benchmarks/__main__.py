@@ -21,7 +21,7 @@ COMMANDS = {
     "plot": "a picture of the layer and memory tables",
     "presets": "every recall preset for some steps",
     "quickstart": "the quickstart for several seeds",
-    "motion": "sensor data beside simple answers: classes and forecasts",
+    "motion": "series beside simple answers: classes and forecasts",
 }
 
 TRAINING = ("model", "presets", "quickstart", "motion")

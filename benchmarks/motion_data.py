@@ -1,10 +1,10 @@
-"""Sensor data that the packages aeon and sktime carry: copied out of them to `data/`.
+"""Series that the packages aeon and sktime carry: copied out of them to `data/`.
 
     python -m benchmarks.motion_data                        from a package that is installed here
     python -m benchmarks.motion_data sktime-1.2.0-py3-none-any.whl ...        from wheels
 
-A wheel is all it takes: `pip download --no-deps aeon sktime`. BasicMotions is in both packages,
-the gait recording in aeon.
+A wheel is all it takes: `pip download --no-deps aeon`. BasicMotions and JapaneseVowels are in both
+packages, the gait recording in aeon.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from mcore.errors import DataError
 
 FOLDER = Path(__file__).resolve().parents[1] / "data"
 MOTIONS = ("BasicMotions_TRAIN.ts", "BasicMotions_TEST.ts")
+VOWELS = ("JapaneseVowels_TRAIN.ts", "JapaneseVowels_TEST.ts")
 GAIT = "S06R02E0.csv"
+WANTED = (*MOTIONS, *VOWELS, GAIT)
 PACKAGES = ("aeon", "sktime")
 
 
@@ -41,15 +43,15 @@ def fetch(wheels: list[Path], folder: Path = FOLDER) -> list[Path]:
 
 
 def present(folder: Path = FOLDER) -> bool:
-    """Whether BasicMotions is there."""
-    return all((folder / name).exists() for name in MOTIONS)
+    """Whether all is there."""
+    return all((folder / name).exists() for name in WANTED)
 
 
 def _of_wheel(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as wheel:
             names = {Path(name).name: name for name in wheel.namelist()}
-            return {name: wheel.read(names[name]) for name in (*MOTIONS, GAIT) if name in names}
+            return {name: wheel.read(names[name]) for name in WANTED if name in names}
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as a wheel: {error}") from None
 
@@ -59,13 +61,13 @@ def _of_package(package: str) -> dict[str, bytes]:
         there = files(package) or []
     except PackageNotFoundError:
         return {}
-    wanted = {path.name: path for path in there if path.name in (*MOTIONS, GAIT)}
+    wanted = {path.name: path for path in there if path.name in WANTED}
     return {name: Path(path.locate()).read_bytes() for name, path in wanted.items()}
 
 
 def main() -> None:
     """Copy, and list what was copied."""
-    parser = argparse.ArgumentParser(description="Sensor data out of aeon and sktime.")
+    parser = argparse.ArgumentParser(description="Series out of aeon and sktime.")
     parser.add_argument("wheels", nargs="*", type=Path, help="wheels, if not what is installed")
     try:
         for path in fetch(parser.parse_args().wheels):

@@ -1,9 +1,9 @@
 """Simple answers to series, in plain NumPy: what a network has to beat.
 
-Classes: rows (N, T, C). Forecasts: one series (T, C), targets as columns.
+Classes: rows (T, C), which may differ in T. Forecasts: one series (T, C), targets as columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +14,11 @@ Labels = NDArray[Any]
 
 
 class Split(NamedTuple):
-    """Rows to learn from and rows to answer."""
+    """Rows to learn from, their classes, and rows to answer."""
 
-    x: Floats
+    x: Sequence[Floats]
     y: Labels
-    test: Floats
+    test: Sequence[Floats]
 
 
 def majority(split: Split) -> Labels:
@@ -26,26 +26,34 @@ def majority(split: Split) -> Labels:
     return np.full(len(split.test), np.bincount(split.y).argmax())
 
 
-def nearest(split: Split) -> Labels:
-    """The class of the row at the smallest Euclidean distance."""
-    away = split.test[:, None] - split.x[None]
-    found: Labels = split.y[(away**2).sum(axis=(2, 3)).argmin(axis=1)]
-    return found
+def nearest(split: Split) -> Labels | None:
+    """The class of the row at the smallest Euclidean distance; None if rows differ in length."""
+    if len({len(row) for row in (*split.x, *split.test)}) > 1:
+        return None
+    x = np.stack(split.x)
+    away = [((x - row) ** 2).sum(axis=(1, 2)).argmin() for row in split.test]
+    return np.array(split.y[away])
 
 
 def nearest_warped(split: Split) -> Labels:
     """The class of the row at the smallest dependent DTW distance, without a window."""
-    cost = ((split.test[:, None, :, None] - split.x[None, :, None]) ** 2).sum(axis=-1)
-    steps = cost.shape[2]
-    total = np.full((*cost.shape[:2], steps + 1, steps + 1), np.inf)
-    total[:, :, 0, 0] = 0
-    for i in range(steps):
-        for j in range(steps):
-            before = np.minimum(total[:, :, i, j], total[:, :, i, j + 1])
-            before = np.minimum(before, total[:, :, i + 1, j])
-            total[:, :, i + 1, j + 1] = cost[:, :, i, j] + before
-    found: Labels = split.y[total[:, :, -1, -1].argmin(axis=1)]
-    return found
+    lengths = np.array([len(row) for row in split.x])
+    x = np.zeros((len(split.x), lengths.max(), split.x[0].shape[1]))
+    for padded, row in zip(x, split.x, strict=True):
+        padded[: len(row)] = row
+    return np.array(split.y[[_warped(row, x, lengths).argmin() for row in split.test]])
+
+
+def _warped(row: Floats, x: Floats, lengths: NDArray[Any]) -> Floats:
+    """Distances of a row from all others; what is behind a row's end does not reach its end."""
+    total = np.full((len(row) + 1, x.shape[1] + 1, len(x)), np.inf)
+    total[0, 0] = 0
+    for i, token in enumerate(row):
+        cost = ((x - token) ** 2).sum(axis=-1).T
+        for j in range(x.shape[1]):
+            before = np.minimum(total[i, j], total[i, j + 1])
+            total[i + 1, j + 1] = cost[j] + np.minimum(before, total[i + 1, j])
+    return np.array(total[-1, lengths, np.arange(len(x))])
 
 
 def ridge_of_summaries(split: Split) -> Labels:
@@ -59,7 +67,7 @@ def ridge_of_summaries(split: Split) -> Labels:
     return found
 
 
-CLASSIFIERS: dict[str, Callable[[Split], Labels]] = {
+CLASSIFIERS: dict[str, Callable[[Split], Labels | None]] = {
     "most frequent class": majority,
     "1-NN, Euclidean": nearest,
     "1-NN, DTW": nearest_warped,
@@ -105,10 +113,12 @@ def autoregression(ahead: Ahead, order: int) -> Floats:
     return (features @ weights).reshape(y.shape)
 
 
-def _summaries(x: Floats) -> Floats:
-    change = np.abs(np.diff(x, axis=1)).mean(axis=1)
-    parts = [x.mean(axis=1), x.std(axis=1), x.min(axis=1), x.max(axis=1), change]
-    return np.concatenate(parts, axis=1)
+def _summaries(rows: Sequence[Floats]) -> Floats:
+    found = []
+    for x in rows:
+        change = np.abs(np.diff(x, axis=0)).mean(axis=0)
+        found.append(np.concatenate([x.mean(0), x.std(0), x.min(0), x.max(0), change]))
+    return np.stack(found)
 
 
 def _with_one(x: Floats) -> Floats:

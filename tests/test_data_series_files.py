@@ -12,7 +12,7 @@ from mcore.data.series import Series, Wanted, read_paths
 from mcore.errors import DataError
 
 AB = Wanted(("a", "b"))
-TS = "# a comment\n@problemName P\n@timeStamps false\n@classLabel true up down\n@data\n"
+TS = "# a comment\n%\n@problemName P\n@timeStamps false\n@classLabel true up down\n@data\n"
 
 
 def read(path: Path, wanted: Wanted = AB) -> list[Series]:
@@ -134,7 +134,7 @@ def test_an_npz_that_is_wrong(tmp_path: Path) -> None:
 def test_ts_files(tmp_path: Path) -> None:
     path = written(tmp_path, "x.ts", TS + "1,2,3:4,?,6:up\n7:8:down\n")
     up, down = read(path)
-    assert (up.label, down.label, up.name) == ("up", "down", f"{path}:6")
+    assert (up.label, down.label, up.name) == ("up", "down", f"{path}:7")
     np.testing.assert_array_equal(up.x, [[1, 4], [2, np.nan], [3, 6]])
     np.testing.assert_array_equal(down.x, [[7, 8]])
     (bare,) = read(written(tmp_path, "y.ts", "@classLabel false\n@data\n1,2:3,4\n"))
@@ -144,13 +144,13 @@ def test_ts_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("1,2:3,4\n", "x.ts:1: stands before @data and does not begin with @ or #"),
+        ("1,2:3,4\n", "x.ts:1: stands before @data and begins with none of @ # %"),
         ("@classLabel true a\n", "x.ts: has no line @data"),
         (TS, "x.ts: has no line after @data"),
         ("@timeStamps true\n@data\n", "x.ts:1: series with time stamps are not read"),
-        (TS + "1,2:up\n", "x.ts:6: 1 channels, and data.columns names 2"),
-        (TS + "1,2:3:up\n", "x.ts:6: channels of 1 and 2 values"),
-        (TS + "1,2:3,x:up\n", "x.ts:6: channel 'b': 'x' is not a number"),
+        (TS + "1,2:up\n", "x.ts:7: 1 channels, and data.columns names 2"),
+        (TS + "1,2:3:up\n", "x.ts:7: channels of 1 and 2 values"),
+        (TS + "1,2:3,x:up\n", "x.ts:7: channel 'b': 'x' is not a number"),
     ],
 )
 def test_a_ts_file_that_is_wrong(tmp_path: Path, text: str, words: str) -> None:

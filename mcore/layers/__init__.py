@@ -15,6 +15,8 @@ it is given, never writes to its arguments and never accumulates into anything o
     shift         mixes a token with the one before it     gated       gates without a norm
     held          a value times its step (Mamba-2)         removal     the two keys of RWKV-7
     bypass        what goes past a memory                  init        random starting values
+    affine        y = x W + b                              pool        the mean of all tokens so far
+    standardise   series in units of their spread          series_loss values and classes of series
 
 Import from the modules (`from mcore.layers.linear import linear, linear_backward`): a function
 exported here under its module's name would hide the module.

@@ -7,9 +7,12 @@ columns, slot    x W, and who gets which part     features, gate   one vector in
 derived          inputs made of other inputs      finish           norm, gate, skip after a memory
 attention_mixer  softmax attention                parallel         several mixers side by side
 block            mlp, norm and residual           cost             FLOPs and bytes of a memory
+ends             what stands around the blocks:   token_ends, series_ends, series_heads
+layout           parts and ends                   statistics       of the training data of series
 network          embedding, blocks, head: `Model`
 """
 
-from mcore.model.network import Layout, Model
+from mcore.model.layout import Layout
+from mcore.model.network import Model
 
 __all__ = ["Layout", "Model"]

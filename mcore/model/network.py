@@ -8,7 +8,7 @@ What stands before and after the blocks is the layout's `ends`: of tokens as abo
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from mcore.backend import Backend
 from mcore.errors import InputError
 from mcore.layers.dense import dense_of
 from mcore.layers.loss import Loss
-from mcore.model.block import Residual
 from mcore.model.carry import join_states, packed
-from mcore.model.ends import EMBEDDING, FINAL, HEAD, Ends
-from mcore.model.part import Params, Shapes, State, below, merged, prefixed, scoped
+from mcore.model.ends import EMBEDDING, FINAL, HEAD
+from mcore.model.layout import Layout
+from mcore.model.part import Params, State, below, merged, prefixed, scoped
 from mcore.model.shards import Shards, add_up, gather_losses, split
 from mcore.model.statistics import copy_statistics
 from mcore.threads import Workers, blas_threads
@@ -30,51 +30,6 @@ if TYPE_CHECKING:
     from mcore.spec import Spec
 
 __all__ = ["EMBEDDING", "FINAL", "HEAD", "Layout", "Model"]
-
-
-class Layout(NamedTuple):
-    """The parts of a network, in order, and what stands around them.
-
-    Attributes:
-        parts: dotted name -> part, e.g. `blocks.0.mixer`.
-        ends: what stands before the first part, and after the last norm.
-    """
-
-    parts: dict[str, Residual]
-    ends: Ends
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.ends.width
-
-    @property
-    def vocab(self) -> int:
-        """Number of different tokens; 0 where data are real numbers."""
-        return self.ends.vocab
-
-    @property
-    def tied(self) -> bool:
-        """Whether the head is the transposed embedding."""
-        return self.ends.tied
-
-    @property
-    def names_rows(self) -> bool:
-        """Whether a part tells the rows of a batch apart."""
-        return any(part.names_rows for part in self.parts.values())
-
-    def shapes(self) -> Shapes:
-        """Shapes of all parameters."""
-        parts = merged(prefixed(name, part.shapes()) for name, part in self.parts.items())
-        return self.ends.first() | parts | {FINAL: (self.width,)} | self.ends.last()
-
-    def init(self, rng: np.random.Generator, dtype: str) -> Params:
-        """Starting values, in the order of `shapes`: a pure function of the generator."""
-        params = self.ends.init_first(rng, dtype)
-        for name, part in self.parts.items():
-            params |= prefixed(name, part.init(rng, dtype))
-        params[FINAL] = np.ones(self.width, dtype)
-        return params | self.ends.init_last(rng, dtype)
 
 
 class Model:

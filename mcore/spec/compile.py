@@ -18,8 +18,9 @@ from mcore.memory_layer import Memory
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.block import Mlp, Residual
 from mcore.model.ends import Ends
+from mcore.model.layout import Layout
 from mcore.model.memory_mixer import MemoryMixer
-from mcore.model.network import Layout, Model
+from mcore.model.network import Model
 from mcore.model.parallel import Join, Parallel
 from mcore.model.part import Part
 from mcore.model.series_ends import SeriesEnds

@@ -9,8 +9,8 @@ import numpy as np
 
 from mcore.backend import Backend, get_backend
 from mcore.model.block import Residual
+from mcore.model.layout import Layout
 from mcore.model.memory_mixer import MemoryMixer
-from mcore.model.network import Layout
 from mcore.model.parallel import Parallel
 from mcore.segmentation import Constant
 from mcore.spec.compile import layout_of

@@ -1,7 +1,7 @@
 """What the cache of each memory layer holds: bytes per checkpoint and token, and the cap."""
 
+from mcore.model.layout import Layout
 from mcore.model.memory_mixer import MemoryMixer
-from mcore.model.network import Layout
 from mcore.segmentation import Adaptive, Constant, Segmentation
 from mcore.spec.plan_text import size
 

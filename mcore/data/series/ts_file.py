@@ -56,10 +56,10 @@ def _head(path: Path, lines: Iterator[tuple[int, str]]) -> Head:
     head: Head = {}
     for at, line in lines:
         words = line.split()
-        if not words or words[0].startswith("#"):
+        if not words or words[0].startswith(("#", "%")):
             continue
         if not words[0].startswith("@"):
-            raise DataError(f"{path}:{at}: stands before @data and does not begin with @ or #")
+            raise DataError(f"{path}:{at}: stands before @data and begins with none of @ # %")
         key = words[0][1:].lower()
         if key == "data":
             return head
