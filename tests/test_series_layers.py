@@ -98,6 +98,12 @@ def test_without_a_label_nothing_is_lost() -> None:
         assert not series_loss_backward(saved).any()
 
 
+def test_what_is_not_finite_reaches_the_value() -> None:
+    outputs = np.full((1, 2, OUT), np.inf)
+    assert not np.isfinite(value_loss(outputs, np.zeros((1, 2, OUT)), "mse")[0].value)
+    assert not np.isfinite(class_loss(outputs, np.zeros((1, 2), int))[0].value)
+
+
 def test_a_label_that_is_no_class_is_refused() -> None:
     with pytest.raises(DataError, match=f"label {OUT} is outside"):
         class_loss(np.zeros((B, T, OUT)), np.full((B, T), OUT))

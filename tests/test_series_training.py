@@ -163,6 +163,8 @@ def test_every_verb(
     assert "guess_mae" in out
     assert main(["evaluate", "run", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["more"]) == {"rmse", "skill", "guess_mae"}
+    assert main(["evaluate", "run", "--set", "data.test=[wave.csv]"]) == 0
+    assert capsys.readouterr().out != out
     assert main(["inspect", "run"]) == 0
     assert "row 0: 8 8 8 8" in capsys.readouterr().out
     assert main(["plan", "wave.yaml"]) == 0

@@ -19,15 +19,17 @@ def value_loss(outputs: Array, labels: Array, cost: ValueCost) -> tuple[Loss, Sa
 
         mse: e^2        mae: |e|        huber: e^2 / 2 where |e| <= 1, else |e| - 1/2
 
-    `Loss.correct` is 0: a real value is never right. Without any label the value is 0.
+    `Loss.correct` is 0: a real value is never right. Without any label the value is 0. Infinities
+    and NaN in the outputs reach the value, without a warning.
 
     Shapes: outputs and labels (B, T, O).
     """
     scored = ~np.isnan(labels)
-    error = np.where(scored, outputs - np.where(scored, labels, 0), 0).astype(outputs.dtype)
-    costs, slopes = _costs(error, cost)
     count = int(scored.sum())
-    value = float(costs.sum(dtype="float64")) / max(count, 1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.where(scored, outputs - np.where(scored, labels, 0), 0).astype(outputs.dtype)
+        costs, slopes = _costs(error, cost)
+        value = float(costs.sum(dtype="float64")) / max(count, 1)
     return Loss(value, count, 0), (slopes, count)
 
 
@@ -36,7 +38,8 @@ def class_loss(logits: Array, labels: Array) -> tuple[Loss, Saved]:
 
         value = mean over labelled tokens of log(sum_c exp(z_c)) - z_label
 
-    Without any label the value is 0.
+    Without any label the value is 0. Infinities and NaN in the logits reach the value, without a
+    warning.
 
     Shapes: logits (B, T, O), labels (B, T) of integers.
 
@@ -46,18 +49,20 @@ def class_loss(logits: Array, labels: Array) -> tuple[Loss, Saved]:
     where = np.nonzero(labels != -1)
     wanted = labels[where]
     check_range("class_loss: label", wanted, logits.shape[2])
-    z = logits[where]
-    guess = z.argmax(1) if len(z) else wanted
-    z = z - z.max(axis=1, keepdims=True) if len(z) else z
-    total = np.exp(z).sum(axis=1, keepdims=True)
-    each = np.arange(len(z))
     slopes = np.zeros_like(logits)
-    probabilities = np.exp(z) / total
+    if not wanted.size:
+        return Loss(0.0, 0, 0), (slopes, 0)
+    z, each = logits[where], np.arange(wanted.size)
+    guess = z.argmax(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        z = z - z.max(axis=1, keepdims=True)
+        total = np.exp(z).sum(axis=1, keepdims=True)
+        value = float((np.log(total[:, 0]) - z[each, wanted]).sum(dtype="float64"))
+        probabilities = np.exp(z) / total
     probabilities[each, wanted] -= 1
     slopes[where] = probabilities
-    value = float((np.log(total[:, 0]) - z[each, wanted]).sum(dtype="float64"))
-    loss = Loss(value / max(len(z), 1), len(z), int((guess == wanted).sum()))
-    return loss, (slopes, len(z))
+    loss = Loss(value / wanted.size, wanted.size, int((guess == wanted).sum()))
+    return loss, (slopes, wanted.size)
 
 
 def series_loss_backward(saved: Saved, d_value: float = 1.0) -> Array:

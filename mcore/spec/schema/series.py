@@ -49,7 +49,7 @@ class SeriesSpec(DataKind):
         default=0.2, description="Share that is held out: last tokens of a forecast, else rows."
     )
     test: _Paths = Field(
-        default=(), description="Files that are held out instead of a share of paths."
+        default=(), description="Files that are held out; validation is not used then."
     )
     loss: Literal["mse", "mae", "huber"] = Field(
         default="mse", description="forecast, regress: what an error costs."
@@ -127,7 +127,4 @@ def _foreign(data: SeriesSpec) -> list[Finding]:
         if data.head not in heads and getattr(data, key) != usual:
             message = f"belongs to head {' or '.join(heads)}, and this is {data.head}; drop it"
             found.append(Finding((key,), message, (("head",),)))
-    if data.test and data.validation != type(data).model_fields["validation"].default:
-        message = "is not used where test names what is held out; drop one of them"
-        found.append(Finding(("validation",), message, (("test",),)))
     return found
