@@ -14,6 +14,9 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.errors import BackendError
 
+OLDEST = (1, 22)
+"""The first version whose evaluator runs loops that look at the graph around them."""
+
 Operand: TypeAlias = "Tensor | float"
 
 
@@ -21,15 +24,22 @@ def onnx() -> Any:
     """The `onnx` package, imported on first use.
 
     Raises:
-        BackendError: it is not installed.
+        BackendError: it is not installed, or older than `OLDEST`.
     """
     try:
         import_module("onnx.helper")
-        return import_module("onnx")
+        package = import_module("onnx")
     except ImportError:
         raise BackendError(
             "onnx: is not installed, and the export needs it; pip install 'mcore[onnx]' would do"
         ) from None
+    if tuple(map(int, package.__version__.split(".")[:2])) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise BackendError(
+            f"onnx: {package.__version__} is installed, and the export needs {wanted}; pip install "
+            "'mcore[onnx]' would do"
+        )
+    return package
 
 
 CODES = {

@@ -1,7 +1,7 @@
 """A cache of a fixed number of slots: a checkpoint comes in, and one goes if there is none free.
 
-The oldest is at the left of those held. Everything is computed at every token and kept where a
-segment has ended, so that a graph needs no branches.
+The oldest is at the left of those held. What comes and goes is computed for all rows, and kept in
+those whose segment has ended.
 """
 
 from collections.abc import Callable

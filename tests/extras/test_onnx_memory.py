@@ -206,7 +206,13 @@ def test_what_nobody_has_written_as_a_graph_is_refused(monkeypatch: pytest.Monke
         readouts.readout_form(memory.readout)
 
 
-def test_without_onnx_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_or_with_an_old_one_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx.helper", None)
     with pytest.raises(BackendError, match=r"pip install 'mcore\[onnx\]'"):
+        builder.onnx()
+    monkeypatch.undo()
+    monkeypatch.setattr(builder.onnx(), "__version__", "1.17.0")
+    with pytest.raises(BackendError, match=r"onnx: 1.17.0 is installed, and the export needs 1.22"):
         builder.onnx()

@@ -1,5 +1,7 @@
 """From a token to a mixer's inputs: the columns of one product, each made what it is to be."""
 
+import numpy as np
+
 from mcore.export import ops
 from mcore.export.builder import Tensor
 from mcore.export.declared import Declared
@@ -93,7 +95,5 @@ class ProjectionForm:
     def _parameter(self, x: Tensor, name: str, trained: bool) -> Tensor:
         if trained:
             return self.around.weight(x.builder, name)
-        import numpy as np
-
         law, shape = self.projection.parameters[name], self.projection.widths[name]
         return self.around.piece(x.builder, name, law.start(np.random.default_rng(0), shape))
