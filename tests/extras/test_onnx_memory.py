@@ -206,7 +206,7 @@ def test_what_nobody_has_written_as_a_graph_is_refused(monkeypatch: pytest.Monke
         readouts.readout_form(memory.readout)
 
 
-def test_without_onnx_or_with_an_old_one_the_error_names_the_extra(
+def test_what_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx.helper", None)
