@@ -10,14 +10,15 @@ def carried(composition: Composition) -> list[Declared]:
     rows, width = composition.memory.rule.state_shape(composition.dims)
     heads, keys = composition.dims.H, composition.dims.K
     one: tuple[int | str, ...] = ("B", heads, rows, width)
-    found = [Declared("online", "B H R C", one, "memory of the open segment")]
+    axes, holds = composition.rule.axes, composition.rule.holds
+    found = [Declared("online", f"B H {axes}", one, f"memory of the open segment: {holds}")]
     if composition.cuts:
         found.append(_count("length", "tokens of the open segment so far"))
     if composition.pools:
         found.append(Declared("keys", "B H K", ("B", heads, keys), "sum of its keys"))
     if composition.mixes:
         found.append(_count("count", "segments that have ended"))
-        found.append(Declared("mixture", "B H R C", one, "their memories, as one"))
+        found.append(Declared("mixture", f"B H {axes}", one, "their memories, as one"))
     return found + (_cache(composition, one, keys) if composition.slots else [])
 
 
@@ -26,7 +27,7 @@ def _cache(composition: Composition, one: tuple[int | str, ...], keys: int) -> l
     found = [
         _count("count", "checkpoints held"),
         Declared(
-            "checkpoints", "B S H R C", ("B", slots, *one[1:]),
+            "checkpoints", f"B S H {composition.rule.axes}", ("B", slots, *one[1:]),
             "memories at the ends of segments, the oldest first, in the last `count` slots",
         ),
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Memory layers as ONNX graphs: every rule and every readout, in onnxruntime beside the memory."""
 
+import re
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_running import LIMIT, SIZES, Layer, runtime, zero_states
 
 import mcore
+from mcore.axes import make_recurrence
 from mcore.errors import BackendError, ShapeError, SpecError
 from mcore.export import builder, onnx_memory, readouts, rules
 from mcore.export.facts import EXACT, NOTES
@@ -37,6 +39,24 @@ def test_every_rule_and_readout_is_exported_or_refused_by_name(kind: str) -> Non
     known = kind in (rules.FORMS | readouts.FORMS)
     with nullcontext() if known else pytest.raises(SpecError, match=f"{kind} has no ONNX form"):
         onnx_memory(memory, {"H": 1, "K": 2, "V": 2, "E": 2}, 2)
+
+
+@pytest.mark.parametrize(
+    "rule", [*rules.FORMS, NORMALISED, {"kind": "titans", "chunk": 2}], ids=str
+)
+def test_the_axes_of_a_state_are_its_shape(rule: Any) -> None:
+    lengths = {"K": 3, "V": 3, "E": 7}
+    made, dims = make_recurrence(rule), Dims(1, 1, 1, 3, 3, 7)
+    form = rules.rule_form(made, dims)
+    shape = [_length(axis, lengths) for axis in form.axes.split()]
+    assert tuple(shape) == made.state_shape(dims)
+    assert form.holds
+
+
+def _length(axis: str, lengths: dict[str, int]) -> int:
+    """`K` 3, `K+1` 4, `4K` 12, `2` 2."""
+    factor, letter, more = re.fullmatch(r"(\d*)([A-Z]?)(\+1)?", axis).groups()  # type: ignore[union-attr]
+    return int(factor or 1) * lengths.get(letter, 1) + bool(more)
 
 
 @pytest.mark.parametrize("start", STARTS)

@@ -1,7 +1,9 @@
 """Models as ONNX graphs: the presets, what graphs say of themselves, and `mcore export`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,14 @@ import mcore
 from mcore.cli import main
 from mcore.errors import McoreError, SpecError
 from mcore.export import onnx_model
+from mcore.export.builder import Builder
 from mcore.export.check import check_graphs, streamed
+from mcore.export.declared import Declared
 from mcore.export.files import content
+from mcore.export.graphs import step_model
+from mcore.export.parts.vectors import rotary
+from mcore.export.program import Program
+from mcore.layers import rope
 from mcore.model import Model
 from mcore.spec.load import parse_spec
 from mcore.testing.agreement import relative_error
@@ -88,6 +96,24 @@ def test_attention_sees_as_many_tokens_as_it_is_given() -> None:
     (bounded,) = runtime(graphs.sequence).run(["logits"], {"tokens": tokens})
     window = preset("transformer", "model.window=12")
     assert relative_error(bounded, window.forward(tokens)[0]) < LIMIT
+
+
+def test_a_rotation_far_into_a_stream() -> None:
+    """Angles in float32 would be off by 1e-2 there."""
+    place, heads, width, start = np.array([0, 1_000_003], np.int64), 2, 5, 1_000_003
+    at = Declared("at", "B", ("B",), "position", "int64")
+    vector = Declared("x", "B H K", ("B", heads, width), "what is turned")
+
+    def body(builder: Builder, x: Any, state: Any) -> Any:
+        return rotary(x["x"], x["at"], width), {}
+
+    y = replace(vector, name="y")
+    program = Program([at, vector], [], y, [], body, y, lambda builder, hidden, x: hidden)
+    rows = np.random.default_rng(0).standard_normal((2, heads, width)).astype(np.float32)
+    (turned,) = runtime(step_model(program)).run(["y"], {"at": place, "x": rows})
+    for row, begin in enumerate((0, start)):
+        wanted, _ = rope.rotary(rows[row][None, None].astype(np.float64), begin)
+        assert relative_error(turned[row], wanted[0, 0]) < 1e-6
 
 
 def test_every_tensor_is_named() -> None:

@@ -18,6 +18,12 @@ class RuleForm(ABC):
     `x["position"]` (B,) int64 counts the tokens before in the token's segment.
     """
 
+    axes: str
+    """Of one head's state, as in `"K V"`."""
+
+    holds: str
+    """What a state is, in words."""
+
     def __init__(self, rule: Recurrence, dims: Dims) -> None:
         self.rule, self.dims = rule, dims
 
@@ -47,6 +53,9 @@ class RuleForm(ABC):
 
 class MatrixForm(RuleForm):
     """A (K, V) state read as `y = S^T q`."""
+
+    axes = "K V"
+    holds = "S, read as S^T q"
 
     def read(self, state: Tensor, q: Tensor | None) -> Tensor:
         """`S^T q`."""

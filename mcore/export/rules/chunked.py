@@ -5,6 +5,7 @@ from mcore.export.algebra import column, row
 from mcore.export.builder import Tensor
 from mcore.export.rules.base import Inputs
 from mcore.export.rules.perceptron import PerceptronForm
+from mcore.recurrence import Dims
 from mcore.recurrence.chunked import ChunkedMemory
 
 
@@ -12,6 +13,11 @@ class ChunkedForm(PerceptronForm):
     """With chunks a state also holds the perceptron as it was at the chunk's start."""
 
     rule: ChunkedMemory
+
+    def __init__(self, rule: ChunkedMemory, dims: Dims) -> None:
+        super().__init__(rule, dims)
+        if rule.chunk > 1:
+            self.holds += ", over both as they were at the chunk's start"
 
     def step(self, state: Tensor, x: Inputs) -> Tensor:
         """The update, with the gradient at the anchor."""
@@ -39,6 +45,8 @@ class DlaForm(ChunkedForm):
 
 class TitansForm(ChunkedForm):
     """With a momentum of the perceptron's size."""
+
+    holds = "w_in over w_out transposed, over the momentum of both"
 
     def error(self, answer: Tensor, x: Inputs) -> Tensor:
         """`M(k) - v`."""

@@ -4,6 +4,7 @@ from mcore.export import ops
 from mcore.export.algebra import outer
 from mcore.export.builder import Tensor
 from mcore.export.rules.base import Inputs, MatrixForm, written
+from mcore.recurrence import Dims
 from mcore.recurrence.linear import EPS, Linear
 
 
@@ -11,6 +12,11 @@ class LinearForm(MatrixForm):
     """With the feature map and the normaliser that the rule asks for."""
 
     rule: Linear
+
+    def __init__(self, rule: Linear, dims: Dims) -> None:
+        super().__init__(rule, dims)
+        if rule.normalize:
+            self.axes, self.holds = "K V+1", f"{self.holds}, with the sum of keys as last column"
 
     def prepare(self, x: Inputs) -> dict[str, Tensor]:
         """`elu(x) + 1` of q and k, if mapped."""

@@ -11,6 +11,8 @@ from mcore.export.rules.perceptron import PerceptronForm
 class MirrorForm(PerceptronForm):
     """The state is W over A."""
 
+    holds = "W over A, each w_in over w_out transposed"
+
     @abstractmethod
     def image(self, source: Tensor, axis: int) -> Tensor:
         """f of a matrix (..., K, E), whose inputs lie along `axis`."""

@@ -13,6 +13,9 @@ _UNSEEN = -1e30
 class MlstmForm(MatrixForm):
     """The state (K + 1, V + 1) holds C, n as its last column, and m in its last row."""
 
+    axes = "K+1 V+1"
+    holds = "C, with n as last column and m in the last row"
+
     def prepare(self, x: Inputs) -> dict[str, Tensor]:
         """`fgate <- log(sigmoid(fgate))`."""
         return {**x, "fgate": -softplus(-x["fgate"])}

@@ -6,10 +6,17 @@ from mcore.export import ops
 from mcore.export.algebra import column, gelu, outer, times, transposed_times
 from mcore.export.builder import Tensor
 from mcore.export.rules.base import Inputs, RuleForm
+from mcore.recurrence import Dims, Recurrence
 
 
 class PerceptronForm(RuleForm):
     """A state is a stack of (K, E) matrices: w_in, w_out transposed, and what a rule carries."""
+
+    holds = "w_in over w_out transposed"
+
+    def __init__(self, rule: Recurrence, dims: Dims) -> None:
+        super().__init__(rule, dims)
+        self.axes = f"{rule.state_shape(dims)[0] // dims.K}K E"
 
     def read(self, state: Tensor, q: Tensor | None) -> Tensor:
         """`q + gelu(q w_in) w_out`."""

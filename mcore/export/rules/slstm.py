@@ -10,6 +10,8 @@ from mcore.export.rules.vector import VectorForm
 class SlstmForm(VectorForm):
     """State h, c, n, m. n = 0 tells that a token is the first of its memory: then m is i."""
 
+    holds = "h, c, n, m"
+
     def step(self, state: Tensor, x: Inputs) -> Tensor:
         """Gates, cell and normaliser, output."""
         _, c, n, m = (self.vector(state, e) for e in range(4))

@@ -9,6 +9,9 @@ from mcore.export.rules.base import Inputs, MatrixForm
 class SwlaForm(MatrixForm):
     """The state (K + 1, V + 1) holds S, the last k as last column and the last v as last row."""
 
+    axes = "K+1 V+1"
+    holds = "S, with the last k as last column and the last v as last row"
+
     def step(self, state: Tensor, x: Inputs) -> Tensor:
         """Decay, write the last token again, write this one and keep it."""
         keys, values = self.dims.K, self.dims.V

@@ -4,6 +4,7 @@ from mcore.export import ops
 from mcore.export.algebra import transposed_times
 from mcore.export.builder import Tensor
 from mcore.export.rules.base import Inputs, RuleForm
+from mcore.recurrence import Dims
 from mcore.recurrence.vector import VectorMemory
 
 
@@ -11,6 +12,10 @@ class VectorForm(RuleForm):
     """A state is (vectors, V), the first of them h, which is what a read returns."""
 
     rule: VectorMemory
+
+    def __init__(self, rule: VectorMemory, dims: Dims) -> None:
+        super().__init__(rule, dims)
+        self.axes = f"{rule.vectors} V"
 
     def read(self, state: Tensor, q: Tensor | None) -> Tensor:
         """`h`."""
@@ -33,6 +38,8 @@ class VectorForm(RuleForm):
 class LstmForm(VectorForm):
     """State h, c."""
 
+    holds = "h, c"
+
     def step(self, state: Tensor, x: Inputs) -> Tensor:
         """Gates, cell, output."""
         i, f, g, o = self.split(x["x"] + self.recurred(state, x))
@@ -43,6 +50,8 @@ class LstmForm(VectorForm):
 
 class GruForm(VectorForm):
     """State h."""
+
+    holds = "h"
 
     def step(self, state: Tensor, x: Inputs) -> Tensor:
         """Gates, candidate, mixture."""
