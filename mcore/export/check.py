@@ -53,8 +53,9 @@ def check_graphs(graphs: Graphs, model: Model, tokens: int) -> Checked:
     relative = apart / float(np.abs(wanted).max())
     if not relative < LARGEST:
         raise McoreError(
-            f"export: the graphs' outputs are {relative:.1e} of the largest away from the model's, "
-            "which rounding does not explain; nothing was written"
+            f"export: the graphs' outputs are {relative:.1e} of the largest away from the model's "
+            f"after {count} tokens, which rounding rarely explains; nothing was written, and "
+            "--check 0 would write them as they are"
         )
     return Checked(count, relative)
 
