@@ -178,6 +178,16 @@ def rows_of(table: Tensor, indices: Tensor) -> Tensor:
     return table.builder.node("Gather", [table, indices], table.dtype)
 
 
+def picked(x: Tensor, places: Sequence[int]) -> Tensor:
+    """`x[..., places]`."""
+    return x.builder.node("Gather", [x, _integers(x, places)], x.dtype, {"axis": -1})
+
+
+def is_nan(x: Tensor) -> Tensor:
+    """Whether a number is missing."""
+    return x.builder.node("IsNaN", [x], "bool")
+
+
 def best_places(x: Tensor, count: int, axis: int) -> Tensor:
     """Places of the largest entries along an axis; of equal ones the first."""
     inputs = [x, _integers(x, [count])]

@@ -3,7 +3,8 @@
 block        mlp, and norm and residual       parallel        several mixers side by side
 memory       a memory as token mixer          attention       softmax attention with a bound
 projection   x -> q, k, v, u, gates           vectors, gates, derived   how each input is made
-finish       norm, gate, skip after a memory  ends            embedding and head
+finish       norm, gate, skip after a memory  ends            tokens in, logits out
+series_ends  channels in, forecasts, classes or values out
 """
 
 from mcore.export.parts.attention import AttentionForm

@@ -13,9 +13,11 @@ from mcore.export import ops
 from mcore.export.algebra import rms_norm
 from mcore.export.builder import Builder, Tensor
 from mcore.export.declared import Declared
+from mcore.export.parts.series_ends import SeriesForm
 from mcore.export.program import Values
 from mcore.model import Model
 from mcore.model.network import EMBEDDING, FINAL, HEAD
+from mcore.model.series_ends import SeriesEnds
 
 
 class Ends(Protocol):
@@ -42,7 +44,8 @@ class Ends(Protocol):
 
 def ends_form(model: Model) -> Ends:
     """What stands around the parts of a model."""
-    return TokenEnds(model)
+    ends = model.layout.ends
+    return SeriesForm(model, ends) if isinstance(ends, SeriesEnds) else TokenEnds(model)
 
 
 class TokenEnds:
