@@ -9,7 +9,7 @@ from mcore.arrays import Array
 from mcore.testing import packing, streaming
 from mcore.testing.strategies import Example
 from mcore.testing.theorems.about import is_random, options, readout
-from mcore.testing.theorems.case import Axes, Case, regular
+from mcore.testing.theorems.case import Axes, Case, regular, several
 from mcore.testing.theorems.subject import Subject, forward, tolerances
 from mcore.testing.theorems.theorem import Theorem
 from mcore.testing.theorems.violation import Violation, meet
@@ -158,7 +158,7 @@ PACKED = Theorem(
 PERMUTATION = Theorem(
     "permutation",
     "the order of cached segments does not matter",
-    regular.filter(lambda lengths: len(lengths) > 2),
+    several,
     permutation,
     _orderless,
 )

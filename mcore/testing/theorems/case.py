@@ -102,34 +102,54 @@ def first_lengths(case: Case, tokens: int) -> tuple[int, ...]:
     return tuple(kept)
 
 
-Lengths = st.SearchStrategy[tuple[int, ...]]
+class Cuts(NamedTuple):
+    """Where cases are cut.
+
+    Attributes:
+        drawn: all kinds of lengths, the simplest first.
+        typical: lengths that a theorem says something about; they are tried before others.
+    """
+
+    drawn: st.SearchStrategy[tuple[int, ...]]
+    typical: tuple[int, ...]
+
+    def __or__(self, other: "Cuts") -> "Cuts":
+        """Those of both."""
+        return Cuts(self.drawn | other.drawn, self.typical)
 
 
 def _equal(count: int, length: int) -> tuple[int, ...]:
     return (length,) * count
 
 
-regular: Lengths = st.builds(_equal, st.integers(1, 5), st.integers(2, 4))
+regular = Cuts(st.builds(_equal, st.integers(1, 5), st.integers(2, 4)), (3, 3, 3, 3))
 """Segments of equal length, at least 2 tokens."""
-long: Lengths = st.builds(_equal, st.integers(2, 4), st.sampled_from((17, 33, 40, 64)))
+several = Cuts(st.builds(_equal, st.integers(3, 6), st.integers(2, 4)), (3, 3, 3, 3))
+"""At least 3 of them."""
+long = Cuts(st.builds(_equal, st.integers(2, 4), st.sampled_from((17, 33, 40, 64))), (33, 33))
 """A few longer ones, beyond the blocks of a kernel."""
-ragged: Lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple)
+ragged = Cuts(st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple), (3, 1, 4, 2))
 """Any lengths."""
-ones: Lengths = st.builds(_equal, st.integers(1, 7), st.just(1))
+ones = Cuts(st.builds(_equal, st.integers(1, 7), st.just(1)), (1, 1, 1, 1, 1))
 """Segments of one token."""
-single: Lengths = st.integers(1, 9).map(lambda tokens: (tokens,))
+single = Cuts(st.integers(1, 9).map(lambda tokens: (tokens,)), (7,))
 """One segment."""
 
 
-def cases(axes: st.SearchStrategy[Axes], lengths: Lengths) -> st.SearchStrategy[Case]:
+def cases(axes: st.SearchStrategy[Axes], cuts: Cuts) -> st.SearchStrategy[Case]:
     """Cases up to 2 rows, 2 heads and widths of 4."""
     return st.builds(
         _case,
         axes,
-        lengths,
+        cuts.drawn,
         st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 4), st.integers(1, 4)),
         st.integers(0, 999),
     )
+
+
+def typical(axes: Axes, cuts: Cuts, seed: int) -> Case:
+    """A case that is no corner of anything."""
+    return _case(axes, cuts.typical, (2, 2, 3, 4), seed)
 
 
 def _case(axes: Axes, lengths: tuple[int, ...], widths: Sequence[int], seed: int) -> Case:

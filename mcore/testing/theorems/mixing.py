@@ -103,7 +103,7 @@ def _softmax(axes: Axes) -> str | None:
     if readout(axes) not in ("grm", "soup", "ssc", "moving_average"):
         return "about gates that are a mean"
     if rule(axes).family == "vector" and axes.start == "checkpoint":
-        return "vectors that go on never answer alike"
+        return "about memories that can answer alike; vectors that go on cannot"
     return None
 
 

@@ -1,6 +1,7 @@
 """Try a theorem on many cases; of those that break it, find a small one."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 
-from mcore.testing.theorems.case import Case, cases
+from mcore.testing.theorems.case import Case, cases, typical
 from mcore.testing.theorems.outcome import Outcome
 from mcore.testing.theorems.simplify import simplify
 from mcore.testing.theorems.subject import Subject
@@ -76,7 +77,9 @@ def search(theorem: Theorem, subject: Subject, effort: Effort) -> Outcome:
         return Outcome(theorem, not_applicable=reason)
     begin, trial = time.monotonic(), _Trial(theorem, subject, effort)
     choice = [axes for axes in subject.axes if theorem.applies(axes) is None]
-    _run(trial, cases(st.sampled_from(choice), theorem.lengths), effort)
+    with suppress(Violation):
+        trial(typical(choice[effort.seed % len(choice)], theorem.cuts, effort.seed + 1))
+    _run(trial, cases(st.sampled_from(choice), theorem.cuts), effort)
     found = trial.smallest()
     if found is None and len(trial.untold) >= trial.tried:
         return Outcome(theorem, not_applicable=trial.untold[0])
@@ -93,7 +96,7 @@ def _run(trial: _Trial, strategy: st.SearchStrategy[Case], effort: Effort) -> No
     """Hypothesis over the cases. What it raises in the end, the trial has recorded: a kernel with a
     memory of its own may break a case once and not again."""
     quiet: Any = hypothesis.settings(
-        max_examples=effort.examples,
+        max_examples=max(1, effort.examples - 1),
         database=None,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),

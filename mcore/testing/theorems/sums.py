@@ -4,7 +4,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.testing.theorems.about import is_sum, readout
-from mcore.testing.theorems.case import Axes, Case, Lengths, ragged, regular
+from mcore.testing.theorems.case import Axes, Case, Cuts, ragged, regular
 from mcore.testing.theorems.formulas import feature, owner_of
 from mcore.testing.theorems.subject import Subject, forward, tolerances
 from mcore.testing.theorems.theorem import Applies, Theorem
@@ -41,7 +41,7 @@ def _residual(start: str) -> Applies:
     return applies
 
 
-CUTS: Lengths = regular | ragged
+CUTS: Cuts = regular | ragged
 
 RESIDUAL_LINEAR = Theorem(
     "residual_linear",

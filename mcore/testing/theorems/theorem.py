@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mcore.testing.theorems.case import Axes, Case, Lengths
+from mcore.testing.theorems.case import Axes, Case, Cuts
 from mcore.testing.theorems.subject import Subject
 
 Check = Callable[[Subject, Case], float]
@@ -25,7 +25,7 @@ class Theorem:
     Attributes:
         name: short, as on the command line.
         sentence: what it says, in words.
-        lengths: how the cases are cut that it is tried on.
+        cuts: where the cases are cut that it is tried on.
         check: tries it on one case.
         applies: whether it is about a composition, and why not.
         needs: of a subject: `backward`, `stream` or `documents`, if any.
@@ -33,7 +33,7 @@ class Theorem:
 
     name: str
     sentence: str
-    lengths: Lengths
+    cuts: Cuts
     check: Check
     applies: Applies = always
     needs: tuple[str, ...] = ()
@@ -44,4 +44,4 @@ class Theorem:
         if lacking:
             return lacking[0]
         reasons = [self.applies(axes) for axes in subject.axes]
-        return None if None in reasons else reasons[0]
+        return None if None in reasons else f"it is {reasons[0]}"
