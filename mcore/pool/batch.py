@@ -56,12 +56,12 @@ class Batch:
         """The slot of a stream that goes on from a state; empty: that has not begun."""
         if not self._free:
             self._grow()
-        slot = self._free[0]
-        self._put(slot, state)
+        if state:
+            self._put(self._free[0], state)
         return heappop(self._free)
 
     def end(self, slot: int) -> None:
-        """Free a slot."""
+        """Free a slot, and empty it."""
         self._put(slot, {})
         heappush(self._free, slot)
 

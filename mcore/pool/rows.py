@@ -79,22 +79,19 @@ class Rows(Stream):
 
     def grow(self, slots: int) -> None:
         """Room for more rows."""
-        old, before = self._rows, self._dims.B
+        old, more = self._rows, slots - self._dims.B
         self._dims = self._dims._replace(B=slots)
-        self._places = np.concatenate([self._places, np.zeros(slots - before, np.int64)])
-        self._rest = np.concatenate([self._rest, np.zeros(slots - before, np.int64)])
-        if old is None:
-            return
-        self._rows = self._decoder_of(self._dims)
-        for row in range(slots):
-            self.put(row, old.take(row) if row < before else None)
+        self._places = np.concatenate([self._places, np.zeros(more, np.int64)])
+        self._rest = np.concatenate([self._rest, np.full(more, self._first, np.int64)])
+        if old is not None:
+            self._rows = self._decoder_of(self._dims)
+            for row in np.flatnonzero(self._places).tolist():
+                self.put(row, old.take(row))
 
     def _begin_rows(self, dims: Dims) -> None:
         self._dims = dims._replace(B=self._dims.B, T=1)
         self._rows = self._decoder_of(self._dims)
-        if self._rows is not None:
-            for row in range(self._dims.B):
-                self._place(row, 0)
+        self._rest[:] = self._first
 
     def _decoder_of(self, dims: Dims) -> RowDecoder | None:
         memory = self.memory
@@ -134,6 +131,11 @@ class Rows(Stream):
         """Note how far a row has come, and how far the next border is."""
         self._places[row] = position
         self._rest[row] = self.memory.segmentation.remaining(0, position) or 0
+
+    @property
+    def _first(self) -> int:
+        """Tokens up to the first border; 0 if that cannot be told."""
+        return self.memory.segmentation.remaining(0, 0) or 0
 
     def _fresh(self) -> MemoryState:
         return self.memory.empty(self._dims._replace(B=1))
