@@ -32,7 +32,8 @@ def read_plain(path: Path, most: int, wrong: type[McoreError]) -> bytes:
     """
     with open_plain(path, wrong) as file:
         try:
-            content = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(size, most) + 1)
         except OSError as error:
             raise wrong(f"{path}: cannot be read: {reason(error)}") from None
     if len(content) > most:
