@@ -104,7 +104,7 @@ def gelu_by_its_tanh_formula(state: State, x: Token) -> Array:
     return x["q"] + pull(state["w_out"], bent.astype(a.dtype))
 
 
-@plant("mixing.mix", kernel("dla", "soup"), "soup_grm", "linear-memory-routing")
+@plant("mixing.mix", kernel("dla", "soup"), "soup_grm")
 def soup_is_grm(rule: Rule, memories: list[State], gates: Array, token: Token) -> Array:
     """The answers of perceptrons are mixed where their weights should be."""
     return answers(rule, memories, gates, token)
