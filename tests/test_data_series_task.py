@@ -119,10 +119,25 @@ def test_short_series_are_filled_up(tmp_path: Path) -> None:
     assert np.isnan(labels[:, 2:]).all()
 
 
-@pytest.mark.parametrize("tokens", [1, 2])
-def test_too_short_to_learn_from(tmp_path: Path, tokens: int) -> None:
-    with pytest.raises(DataError, match="in the training part no target has a value within"):
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (1, "'b' in the training part has another 1 tokens later; longer series, or fewer"),
+        (2, "another 1 tokens later"),
+        (3, "another 2 tokens later; a smaller horizon would do"),
+    ],
+)
+def test_too_short_to_learn_from(tmp_path: Path, tokens: int, words: str) -> None:
+    with pytest.raises(DataError) as caught:
         forecast(tmp_path, ramp(tokens))
+    assert words in str(caught.value)
+
+
+def test_nothing_to_score(tmp_path: Path) -> None:
+    x = ramp(40)
+    x[-9:, 1] = np.nan
+    with pytest.raises(DataError, match="the held-out part holds nothing to score"):
+        forecast(tmp_path, x)
 
 
 def test_a_channel_without_a_value(tmp_path: Path) -> None:

@@ -47,14 +47,19 @@ class Forecast:
         self.train, self.held, self.ahead = list(train), list(held), ahead
 
     def check(self) -> None:
-        """Raise DataError if there is nothing to train on, or nothing to score."""
-        everything = [Held(x, 0) for x in self.train]
-        sides = {"training part": everything, "held-out part": self.held}
-        for name, parts in sides.items():
-            labels = [follow(x, self.ahead)[start:] for x, start in parts]
-            if not any((~np.isnan(each)).any() for each in labels):
-                what = f"in the {name} no target has a value within data.horizon of another"
-                raise DataError(f"data: {what}; longer series, or fewer missing values, would do")
+        """Raise DataError if a step ahead is never there to learn from, or nothing is scored."""
+        seen = np.zeros(self.ahead.horizon * len(self.ahead.targets), bool)
+        for labels in self._labels:
+            seen |= ~np.isnan(labels).all(axis=0)
+        if not seen.all():
+            step, target = divmod(int(np.argmin(seen)), len(self.ahead.targets))
+            name = self.ahead.columns[self.ahead.targets[target]]
+            what = f"no value of {name!r} in the training part has another {step + 1} tokens later"
+            remedy = "a smaller horizon" if step else "longer series, or fewer missing values,"
+            raise DataError(f"data.horizon: {what}; {remedy} would do")
+        held = [follow(x, self.ahead)[start:] for x, start in self.held]
+        if not any((~np.isnan(labels)).any() for labels in held):
+            raise DataError("data: the held-out part holds nothing to score; make it longer")
 
     def statistics(self) -> Statistics:
         """Of the channels, and `head.std`: the root mean square of what is to be forecast."""
