@@ -9,7 +9,7 @@ from mcore.testing.theorems.case import Case, regular
 from mcore.testing.theorems.poison import poisoned
 from mcore.testing.theorems.subject import Given, Subject, backward, forward
 from mcore.testing.theorems.theorem import Theorem
-from mcore.testing.theorems.violation import Violation, meet
+from mcore.testing.theorems.violation import Fault, Violation, meet
 
 AGAIN = {"float64": 1e-12, "float32": 1e-5}
 """How far two runs of one call may be apart: some parallel sums have no fixed order."""
@@ -50,13 +50,17 @@ def _first(now: Array, before: Array) -> str:
 
 def nan_poison(subject: Subject, case: Case) -> float:
     """The same call gives the same, whatever lay in memory before; what it returns is its own."""
-    plain = _everything(subject, case)
-    worst = _compare(plain, _everything(subject, case), subject, "when called again")
-    sizes = sorted({*range(1, 65), *(array.size for array in plain.values())})
+    sizes = sorted({*range(1, 65), case.dy.size, *(x.size for x in case.inputs.values())})
+    with poisoned(sizes, 0.0):
+        plain = _everything(subject, case)
+        worst = _compare(plain, _everything(subject, case), subject, "when called again")
     for value in POISONS:
-        with poisoned(sizes, value):
-            got = _everything(subject, case)
         when = f"when memory that nobody wrote to holds {value:g}"
+        try:
+            with poisoned(sizes, value):
+                got = _everything(subject, case)
+        except Fault as fault:
+            raise Violation(f"{when}: {fault}") from fault
         worst = max(worst, _compare(plain, got, subject, when))
     _check_own(subject, case)
     return worst
