@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import mcore
 from mcore.arrays import as_array, received
-from mcore.testing.strategies import Composition, Example, Sizes, examples
+from mcore.testing.strategies import Composition, Example, Sizes, examples, sizes, splits
 
 torch = pytest.importorskip("torch")
 
@@ -96,15 +97,26 @@ def streamed(layer: TorchMemory, inputs: Tensors, lengths: list[int]) -> Any:
     return torch.cat(found, dim=1)
 
 
-@pytest.mark.parametrize("cache", [{}, {"limit": 1, "evict": "merge"}, {"dtype": "int8"}], ids=str)
-def test_a_stream_is_one_long_sequence(cache: dict[str, Any]) -> None:
-    example = example_of(composed(cache=cache))
-    layer, inputs = layer_of(example.composition), tensors_of(example)
-    y = streamed(layer, inputs, [2, 5, 1])
+CACHES: list[dict[str, Any]] = [{}, {"limit": 1, "evict": "merge"}, {"limit": 2, "dtype": "int8"}]
+
+
+@few
+@given(
+    example=examples(streamable=True, shapes=sizes(tokens=8)),
+    cache=st.sampled_from(CACHES),
+    data=st.data(),
+)
+def test_a_stream_is_one_long_sequence(
+    example: Example, cache: dict[str, Any], data: st.DataObject
+) -> None:
+    layer = layer_of({**example.composition, "cache": cache})
+    inputs = tensors_of(example)
+    y = streamed(layer, inputs, data.draw(splits(example.sizes.T)))
     np.testing.assert_allclose(y.detach(), layer(inputs).detach(), atol=CLOSE)
     (y * torch.as_tensor(example.dy)).sum().backward()
     wanted = own_gradients(layer, example.inputs, example.dy)
-    assert_close({n: x.grad for n, x in inputs.items()}, wanted)
+    found = {n: torch.zeros_like(x) if x.grad is None else x.grad for n, x in inputs.items()}
+    assert_close(found, wanted)
 
 
 def linear_grm(inputs: Tensors, length: int) -> Any:

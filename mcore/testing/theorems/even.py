@@ -6,11 +6,7 @@ from hypothesis import strategies as st
 from mcore.arrays import Array
 from mcore.testing.theorems.about import is_random, options, readout
 from mcore.testing.theorems.calm import require_calm
-<<<<<<< ours
-from mcore.testing.theorems.case import Axes, Case, Lengths
-=======
 from mcore.testing.theorems.case import Axes, Case, Cuts
->>>>>>> theirs
 from mcore.testing.theorems.subject import Subject, forward, tolerances, want
 from mcore.testing.theorems.theorem import Theorem
 from mcore.testing.theorems.violation import Untold, meet
@@ -46,11 +42,7 @@ def _chooses(axes: Axes) -> str | None:
     return "about a query of its own for memories" if shared else None
 
 
-<<<<<<< ours
-PAIRS: Lengths = st.integers(4, 8).map(lambda count: (2,) * count)
-=======
 PAIRS = Cuts(st.integers(4, 8).map(lambda count: (2,) * count), (2,) * 6)
->>>>>>> theirs
 
 TIES = Theorem(
     "ties",
