@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 import mcore
 from mcore.arrays import Array
-from mcore.interop.host import HostMemory
-from mcore.interop.mapped import Arrays, over_mapped
+from mcore.interop.host_memory import HostMemory
+from mcore.interop.mapped import Arrays, Folding, over_mapped
 from mcore.interop.parameters import start_parameters
 from mcore.interop.state import State, empty, pack, slots_needed, unpack
+from mcore.testing.agreement import assert_agree
 from mcore.testing.strategies import RECURRENCES, Example, Sizes, examples
 
 CACHES: list[dict[str, Any]] = [
@@ -25,6 +26,10 @@ CACHES: list[dict[str, Any]] = [
 ]
 
 
+CLOSE = 1e-10
+RULES_WITH_PARAMETERS = ("retention", "gru", "dla", "gated_delta", "slstm", "titans")
+
+
 def scaled(arrays: Arrays) -> Arrays:
     """x (B, 3) times w (3)."""
     assert arrays["x"].ndim == 2
@@ -32,13 +37,85 @@ def scaled(arrays: Arrays) -> Arrays:
 
 
 @pytest.mark.parametrize("fronts", [((4,), (1,)), ((4,), (4,)), ((1,), (4,)), ((1, 5), (4, 1))])
-@pytest.mark.parametrize("rows", [frozenset({"x"}), frozenset[str]()])
-def test_mapped_axes_are_those_of_broadcasting(fronts: Any, rows: frozenset[str]) -> None:
+@pytest.mark.parametrize(
+    "folding",
+    [
+        [Folding({"x": 0, "y": 0}, frozenset({"w"}))],
+        [Folding({"x": 1, "y": 1, "w": 0}, frozenset())],
+        [],
+    ],
+)
+def test_mapped_axes_are_those_of_broadcasting(fronts: Any, folding: list[Folding]) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((*fronts[0], 2, 3))
     w = rng.standard_normal((*fronts[1], 3))
-    found = over_mapped(scaled, {"x": x, "w": w}, {"x": 2, "w": 1}, rows)["y"]
+    found = over_mapped(scaled, {"x": x, "w": w}, {"x": 2, "w": 1}, folding)["y"]
     np.testing.assert_array_equal(found, x * w[..., None, :])
+
+
+@given(example=examples(recurrences=RULES_WITH_PARAMETERS), data=st.data())
+def test_any_inputs_of_a_memory_may_be_mapped(example: Example, data: st.DataObject) -> None:
+    memory = mcore.memory(**example.composition, backend="reference", dtype="float64")
+    names = sorted(example.inputs)
+    mapped = data.draw(st.sets(st.sampled_from(names), min_size=1))
+    arrays = {
+        n: np.stack([x, 0.9 * x]) if n in mapped else x[None] for n, x in example.inputs.items()
+    }
+    places = [{n: x[min(i, len(x) - 1)] for n, x in arrays.items()} for i in range(2)]
+    arrays["dy"] = np.stack([example.dy, -example.dy])
+    found = HostMemory(memory).backward(arrays)
+    y = HostMemory(memory).forward({n: arrays[n] for n in names})["y"]
+    for i, place in enumerate(places):
+        wanted, saved = memory.forward(place)
+        assert_agree(y[i], wanted, CLOSE, "y")
+        for name, gradient in memory.backward(saved, arrays["dy"][i]).items():
+            assert_agree(found[name][i], gradient, CLOSE, name)
+
+
+SEVERAL = {"segmentation": {"kind": "constant", "length": 3}, "readout": "grm"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "mapped", "forward", "backward"),
+    [
+        ({"recurrence": "delta"}, "qkv", [(6, 2)], [(6, 2)]),
+        ({"recurrence": "dla"}, "qkv", [(6, 2)], [(2, 6)]),
+        ({"recurrence": "dla"}, ["w_in", "q"], [(2, 6)], [(2, 6)]),
+        ({"segmentation": {"kind": "given", "lengths": [[8], [3, 5]]}}, "q", [(2, 6)], [(2, 6)]),
+        (
+            {"recurrence": "retention", "segmentation": {"kind": "adaptive", "min": 2, "max": 5}},
+            "qkv",
+            [(6, 2)],
+            [(2, 2)] * 3,
+        ),
+        (
+            {"recurrence": "dla", "readout": {"kind": "ssc", "top_k": 1, "router": "random"}},
+            ["w_in"],
+            [(2, 2)] * 3,
+            [(2, 2)] * 3,
+        ),
+    ],
+)
+def test_rows_and_heads_of_the_calls(
+    axes: Any, mapped: Any, forward: Any, backward: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B and H of every forward that three places take."""
+    composition: Any = {"recurrence": "linear", **SEVERAL, **axes}
+    memory = mcore.memory(**composition, backend="reference", dtype="float64")
+    example = Example(composition, Sizes(2, 8, 2, 3, 3), 0)
+    arrays = {n: np.stack([x] * 3) if n in mapped else x[None] for n, x in example.inputs.items()}
+    run, calls = memory.forward, list[tuple[int, ...]]()
+
+    def spy(inputs: Arrays, state: Any = None, *, document: Any = None) -> Any:
+        calls.append(inputs["q"].shape[::2][:2])
+        return run(inputs, state, document=document)
+
+    monkeypatch.setattr(memory, "forward", spy)
+    HostMemory(memory).forward(arrays)
+    assert calls == forward
+    calls.clear()
+    HostMemory(memory).backward(arrays | {"dy": np.stack([example.dy] * 3)})
+    assert calls == backward
 
 
 def states(state: Any) -> dict[str, Array]:

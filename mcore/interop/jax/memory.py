@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mcore.errors import InputError, ShapeError
-from mcore.interop.host import HostMemory
+from mcore.interop.host_memory import HostMemory
 from mcore.interop.jax.callback import OnHost, Traced, called, is_traced, like
 from mcore.interop.jax.traced import as_inputs, as_integers, check_dtype
 from mcore.interop.state import FLOATS, State, empty, slots_needed
@@ -22,10 +22,10 @@ Answer = tuple[Traced, State | None]
 class JaxMemory:
     """A memory for JAX: `y = layer(inputs)`, and `y, state = layer.step(inputs, state)`.
 
-    Both work under `jit`, `grad`, `vmap`, `lax.scan` and `remat`. A mapped axis is folded into B,
-    so that `vmap` is one call; except where a parameter (an input without T) is mapped, in backward
-    where there are parameters, and where cuts are given row by row: there it is a call for each.
-    Backward runs the forward again; nothing is kept on the host between the two.
+    Both work under `jit`, `grad`, `vmap`, `lax.scan` and `remat`. `vmap` is one call, with more rows
+    or, where a parameter (an input without T) is mapped or needs a gradient of its own, more heads;
+    except in steps of the latter kind, and where cuts or lots look at heads: there it is a call
+    for each place. Backward runs the forward again; nothing is kept on the host between the two.
 
     Attributes:
         memory: the composition.

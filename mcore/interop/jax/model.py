@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mcore.errors import InputError, ShapeError
-from mcore.interop.host import HostModel
+from mcore.interop.host_model import HostModel
 from mcore.interop.jax.callback import OnHost, Traced, called, is_traced, like
 from mcore.interop.jax.traced import as_integers, as_traced, check_dtype
 

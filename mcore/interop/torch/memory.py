@@ -7,7 +7,7 @@ import torch
 
 from mcore.arrays import check_names, infer_dims
 from mcore.errors import InputError, ShapeError
-from mcore.interop.host import HostMemory
+from mcore.interop.host_memory import HostMemory
 from mcore.interop.parameters import is_trained, parameter_names
 from mcore.interop.state import State, empty, slots_needed
 from mcore.interop.torch.function import Tensor, call, opaque
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class TorchMemory(torch.nn.Module):  # type: ignore[misc]
     """A memory for PyTorch: `y = layer(inputs)`, and `y, state = layer.step(inputs, state)`.
 
-    Works with autograd and with `torch.func`: `grad`, `vmap`, and both in each other. A mapped axis
-    is folded into B, so that `vmap` is one call; except where a parameter (an input without T) is
-    mapped, in backward where there are parameters, and where cuts are given row by row. Backward
-    runs the forward again. Second derivatives raise an InputError.
+    Works with autograd and with `torch.func`: `grad`, `vmap`, and both in each other. `vmap` is one
+    call, with more rows or, where a parameter (an input without T) is mapped or needs a gradient of
+    its own, more heads; except in steps of the latter kind, and where cuts or lots look at heads.
+    Second derivatives raise an InputError.
 
     Args:
         memory: the composition.

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mcore.interop.host import HostModel
+from mcore.interop.host_model import HostModel
 from mcore.interop.torch.function import Tensor, call, opaque
 from mcore.interop.torch.memory import as_integers
 
@@ -16,8 +16,7 @@ class TorchModel(torch.nn.Module):  # type: ignore[misc]
     """A model for PyTorch: `logits = model(tokens)`, trained by any of its optimizers.
 
     Its parameters are those of the model, copied, under the same names with `/` for `.`;
-    `write_back` puts what was trained into the model, which then saves and streams it. Backward
-    runs the forward again.
+    `write_back` puts what was trained into the model, which then saves and streams it.
 
     Attributes:
         model: what was compiled or loaded.
