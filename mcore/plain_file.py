@@ -22,7 +22,8 @@ def open_plain(path: Path, wrong: type[McoreError]) -> BufferedReader:
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    raise wrong(f"{path}: {'is a folder' if stat.S_ISDIR(mode) else 'is a pipe or a device'}")
+    what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+    raise wrong(f"{path}: cannot be read: it is {what}, not a file")
 
 
 def read_plain(path: Path, most: int, wrong: type[McoreError]) -> bytes:
