@@ -11,6 +11,7 @@ pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
 from onnx_running import runtime
 
 import mcore
+from mcore.errors import SpecError
 from mcore.export import onnx_model
 from mcore.export.check import check_graphs, streamed
 from mcore.model import Model
@@ -42,6 +43,13 @@ def model_of(head: str) -> Model:
     fixed = {name: rng.uniform(0.5, 2, x.shape) for name, x in model.fixed.items()}
     model.standardise(fixed | {"input.mean": np.array([1e5, -3.0, 20.0])})
     return model
+
+
+def test_other_ends_are_refused() -> None:
+    model = model_of("last")
+    model.layout = model.layout._replace(ends=object())  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="data: object has no ONNX form"):
+        onnx_model(model, max_segments=8)
 
 
 @pytest.mark.parametrize("head", HEADS)

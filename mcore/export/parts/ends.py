@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mcore.arrays import Array
+from mcore.errors import SpecError
 from mcore.export import ops
 from mcore.export.algebra import rms_norm
 from mcore.export.builder import Builder, Tensor
@@ -18,9 +19,10 @@ from mcore.export.program import Values
 from mcore.model import Model
 from mcore.model.network import EMBEDDING, FINAL, HEAD
 from mcore.model.series_ends import SeriesEnds
+from mcore.model.token_ends import TokenEnds
 
 
-class Ends(Protocol):
+class EndsForm(Protocol):
     """The first and the last step of a network."""
 
     input: Declared
@@ -42,13 +44,22 @@ class Ends(Protocol):
         """Random data (B, T, ...), to compare a graph with its model on."""
 
 
-def ends_form(model: Model) -> Ends:
-    """What stands around the parts of a model."""
+def ends_form(model: Model) -> EndsForm:
+    """What stands around the parts of a model.
+
+    Raises:
+        SpecError: nobody has written it down as a graph.
+    """
     ends = model.layout.ends
-    return SeriesForm(model, ends) if isinstance(ends, SeriesEnds) else TokenEnds(model)
+    if isinstance(ends, SeriesEnds):
+        return SeriesForm(model, ends)
+    if isinstance(ends, TokenEnds):
+        return TokenForm(model)
+    kind = type(ends).__name__
+    raise SpecError(f"data: {kind} has no ONNX form; models of tokens and of series have")
 
 
-class TokenEnds:
+class TokenForm:
     """Tokens in, logits of tokens out."""
 
     def __init__(self, model: Model) -> None:
