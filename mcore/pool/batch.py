@@ -67,6 +67,8 @@ class Batch:
 
     def take(self, slot: int) -> State:
         """What a stream carries, as `Session.state`; a copy."""
+        if not self._carried.begun(slot):
+            return {}
         found = self._carried.take(slot)
         for name, memory in self._memories.items():
             scope = name.rpartition(".")[0]
@@ -128,5 +130,5 @@ def _memory_state(memory: Rows, name: str, state: State) -> MemoryState | None:
 
 def _probe(model: "Model") -> Array:
     """One token of one stream, any."""
-    channels = getattr(model, "channels", None)
+    channels = model.channels
     return np.zeros((1, 1), np.int64) if channels is None else np.zeros((1, 1, channels))

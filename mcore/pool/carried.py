@@ -63,6 +63,10 @@ class Carried:
         for name, arrays in self._growing.items():
             arrays[row] = carried.get(name)
 
+    def begun(self, row: int) -> bool:
+        """Whether a row may have seen a token: what grows is there after the first."""
+        return all(arrays[row] is not None for arrays in self._growing.values())
+
     def take(self, row: int) -> State:
         """What one row carries; a copy."""
         return {name: x.copy() for name, x in self.gather(np.array([row])).items()}
