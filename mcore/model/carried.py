@@ -51,7 +51,8 @@ def _check_numbers(name: str, state: Mapping[str, Array]) -> None:
             raise SnapshotError(f"{name} does not hold as many entries as others beside it")
     if last in _COUNTS and (np.any(array < 0) or np.any(array > _FOREVER)):
         raise SnapshotError(f"{name} holds a number that counts nothing")
-    if last == "count" and np.any(array > state[f"{scope}.checkpoints"].shape[1]):
+    checkpoints = state.get(f"{scope}.checkpoints")
+    if last == "count" and checkpoints is not None and np.any(array > checkpoints.shape[1]):
         raise SnapshotError(f"{name} says more checkpoints than there are")
     if last == "length" and np.any(array > state[f"{scope}.position"]):
         raise SnapshotError(f"{name} says a segment longer than its document")
