@@ -36,12 +36,16 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"key": 16, "value": 16},
     ),
+    "one block": (
+        {"recurrence": "gated_delta", "segmentation": CUT, "readout": "grm", "cache": {"limit": 8}},
+        {"depth": 1, "key": 16, "value": 16},
+    ),
     "grm": (
         {"recurrence": "gated_delta", "segmentation": CUT, "readout": "grm", "cache": {"limit": 8}},
         {"key": 32, "value": 32},
     ),
 }
-"""Width 64, two blocks, two heads; what each has of its own."""
+"""Width 64, two blocks, two heads, but for what each has of its own."""
 
 
 def compiled(name: str) -> Model:
