@@ -69,9 +69,10 @@ def verify(
 ) -> None:
     """Try the theorems of memory caching on a backend, on a spec's memories, or on your kernel.
 
-    Each theorem is tried on many small cases. For the most telling one that is broken the smallest
-    case found is printed, and a script that reproduces it is written: verify-THEOREM.py.
-    Columns: verdict, cases tried, largest relative error.
+    Each theorem is tried on many small cases; a line says whether it holds, on
+    how many cases, and the largest relative error. Of those that are broken the
+    most telling one comes with the smallest case found, and with a script that
+    reproduces it, verify-THEOREM.py.
 
     Exit code: 0 all hold, 1 one is broken, 2 usage.
 
@@ -102,7 +103,7 @@ def _list() -> None:
     from mcore.testing.theorems import THEOREMS
 
     for name, theorem in THEOREMS.items():
-        typer.echo(f"{name:<21}{theorem.sentence}")
+        typer.echo(f"{name:<22}{theorem.sentence}")
 
 
 @contextmanager
@@ -122,8 +123,9 @@ def _run(target: "Target", examples: int | None, seed: int, only: list[str]) -> 
     """With a line of progress where somebody looks on."""
     from rich.console import Console
 
-    from mcore.testing.verify import verify
+    from mcore.testing.verify import chosen, verify
 
+    names = [theorem.name for theorem in chosen(only)]
     console = Console(stderr=True)
     effort = target.effort(examples, seed)
     if not console.is_terminal:
@@ -133,7 +135,10 @@ def _run(target: "Target", examples: int | None, seed: int, only: list[str]) -> 
             target.subject,
             effort,
             only,
-            lambda theorem: status.update(f"{target.subject.name}: {theorem.name} ..."),
+            lambda theorem: status.update(
+                f"{target.subject.name}: {theorem.name} "
+                f"({1 + names.index(theorem.name)} of {len(names)}) ..."
+            ),
         )
 
 

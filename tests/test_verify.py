@@ -38,7 +38,7 @@ def test_a_good_kernel_passes_all_that_applies() -> None:
     report = verify_kernel(foreign.grm, foreign.grm_backward, effort=QUICK)
     assert report.ok and report.diagnosis is None
     reasons = {o.theorem.name for o in report.outcomes if o.not_applicable}
-    assert reasons == NOT_FOR_GRM
+    assert reasons >= NOT_FOR_GRM
     assert all(o.tried > 0 for o in report.outcomes if not o.not_applicable)
 
 
@@ -177,6 +177,7 @@ def test_every_theorem_applies_to_some_composition() -> None:
 
 def test_json_is_plain() -> None:
     report = verify(Kernel(foreign.broken("future")), QUICK, ["causality", "hybrid"])
+    assert "causality  BROKEN" in str(report) and "the smallest case found" in str(report)
     found = report.to_json()
     assert found["ok"] is False and found["diagnosis"] == "causality"
     broken, apart = found["theorems"]

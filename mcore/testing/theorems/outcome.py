@@ -75,6 +75,13 @@ class Report:
         """The most telling theorem that is broken."""
         return next(iter(self.broken), None)
 
+    def __str__(self) -> str:
+        """As `mcore verify` prints it."""
+        from mcore.testing.theorems.words import explanation, table
+
+        told = [] if self.ok else ["", *explanation(self)]
+        return "\n".join([self.subject, *table(self), *told])
+
     def __getitem__(self, name: str) -> Outcome:
         return next(outcome for outcome in self.outcomes if outcome.theorem.name == name)
 

@@ -78,7 +78,7 @@ def search(theorem: Theorem, subject: Subject, effort: Effort) -> Outcome:
     begin, trial = time.monotonic(), _Trial(theorem, subject, effort)
     choice = [axes for axes in subject.axes if theorem.applies(axes) is None]
     with suppress(Violation):
-        trial(typical(choice[effort.seed % len(choice)], theorem.cuts, effort.seed + 1))
+        trial(typical(choice[effort.seed % len(choice)], theorem.cuts, effort.seed + 7))
     _run(trial, cases(st.sampled_from(choice), theorem.cuts), effort)
     found = trial.smallest()
     if found is None and len(trial.untold) >= trial.tried:
