@@ -18,6 +18,7 @@ COMMANDS = {
     "stream": "a token of a session beside its memories, and a million of them",
     "pool": "many streams in a pool beside as many sessions",
     "model": "a whole training step beside the same model in PyTorch",
+    "interop": "what JAX and PyTorch add to a memory",
     "plot": "a picture of the layer and memory tables",
     "presets": "every recall preset for some steps",
     "quickstart": "the quickstart for several seeds",

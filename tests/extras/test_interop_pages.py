@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks import interop
+from benchmarks.results import load, path_of
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -31,6 +34,14 @@ def test_torch_compares_and_trains() -> None:
     pytest.importorskip("torch")
     left = run("torch.md")
     assert left["losses"][-1] < 0.5 * left["losses"][0]
+
+
+def test_the_measurement_runs(tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    pytest.importorskip("torch")
+    interop.main(["--sizes", "1/8/1/4", "--seconds", "0", "--out", str(tmp_path)])
+    (row,) = load(path_of("interop", tmp_path)).values()
+    assert row["ms"].keys() == set(interop.HEAD[1:])
 
 
 def test_arrays_share_memory() -> None:

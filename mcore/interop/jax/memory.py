@@ -23,9 +23,9 @@ class JaxMemory:
     """A memory for JAX: `y = layer(inputs)`, and `y, state = layer.step(inputs, state)`.
 
     Both work under `jit`, `grad`, `vmap`, `lax.scan` and `remat`. `vmap` is one call, with more
-    rows or, where a parameter (an input without T) is mapped or needs a gradient of its own, more heads;
-    except in steps of the latter kind, and where cuts or lots look at heads: there it is a call
-    for each place. Backward runs the forward again; nothing is kept on the host between the two.
+    rows or, where a parameter (an input without T) is mapped or needs a gradient of its own, more
+    heads; except in steps of the latter kind, and where cuts or lots look at heads: there it is a
+    call for each place. Backward runs the forward again; nothing is kept on the host between.
 
     Attributes:
         memory: the composition.
