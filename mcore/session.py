@@ -44,26 +44,26 @@ class Session:
         self._carried: dict[str, Any] = dict(state)
         self._rows = next((len(array) for array in state.values()), None)
 
-    def feed(self, x: object) -> Array:
-        """The model's answers to what comes next.
+    def feed(self, tokens: object) -> Array:
+        """Outputs of the next tokens: logits, or what the head of a model of series gives.
 
         Shapes: tokens (T,) -> (T, vocab); (B, T) -> (B, T, vocab), for B streams in step. Of a
-            model with C real-valued channels: (T, C) -> (T, .); (B, T, C) -> (B, T, .).
+            model with C real-valued channels: (T, C) -> (T, O); (B, T, C) -> (B, T, O).
 
         Raises:
             SpecError: the segmentation depends on the total length.
             ShapeError: T = 0, or another number of streams than before.
         """
-        array = received("x", x, np)
+        array = received("tokens", tokens, np)
         alone = array.ndim == rank_of(self.model)
         rows = array[None] if alone else array
         if rows.ndim == 1 + rank_of(self.model) and self._rows not in (None, len(rows)):
-            message = f"x: {len(rows)} streams, and this session carries {self._rows}"
+            message = f"tokens: {len(rows)} streams, and this session carries {self._rows}"
             raise ShapeError(f"{message}; as many, or a new session would do")
         live = {**self._carried, LIVE: np.True_}
-        y, self._carried = self.model.step(rows, live)
+        outputs, self._carried = self.model.step(rows, live)
         self._rows = len(rows)
-        return y[0] if alone else y
+        return outputs[0] if alone else outputs
 
     @property
     def nbytes(self) -> int:
