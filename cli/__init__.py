@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from mcore.errors import McoreError, SpecError
 
@@ -17,6 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns: 0 done, 1 failed, 2 usage or spec is wrong, 130 interrupted.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run(argv)
         if sys.stdout is not None:

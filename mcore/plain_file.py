@@ -47,6 +47,11 @@ def there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, as far as that may be asked."""
+    return os.path.isdir(path)  # noqa: PTH112  (Path.is_dir raises where it may not)
+
+
 def inside(folder: Path, path: Path) -> Path:
     """`path`, which lies below `folder`, unless a link there leads out of the folder.
 

@@ -253,3 +253,48 @@ def test_a_sparse_file_larger_than_memory(tmp_path: Path) -> None:
         except OSError:
             pytest.skip("the file system has no such large files")
     assert "TiB" in told(SnapshotError, lambda: read_snapshot(tmp_path / "a"))
+
+
+@POSIX
+def test_names_that_no_encoding_has(tmp_path: Path) -> None:
+    """They are printed as escapes, and no spec that could not be written down is taken."""
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.yaml"))
+    path.write_text("data: mqar\n")
+    command = [sys.executable, "-m", "mcore.cli", "spec", "check", path]
+    done = subprocess.run(command, capture_output=True, cwd=Path(__file__).parents[1], check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"\\udcff.yaml: ok\n")
+    told(SpecError, lambda: load_spec({"data": {"task": "text", "paths": [path]}}))
+
+
+FORBIDDEN = """
+import os, sys
+from mcore.cli import main
+for folder in ("/dev/null/x", sys.argv[1]):
+    if folder == sys.argv[1] and os.getuid() == 0:
+        os.setuid(65534)  # by now all that is imported late has been
+    for command in (
+        ["spec", "check", f"{folder}/a.yaml"],
+        ["evaluate", f"{folder}/run"],
+        ["train", "--resume", f"{folder}/run"],
+        ["train", "tests/specs/smallest.yaml", "--out", f"{folder}/new"],
+        ["plan", "tests/specs/text.yaml", "--set", f"data={{task: text, paths: [{folder}/a]}}"],
+    ):
+        print(main(command), file=sys.stderr)
+"""
+
+
+@POSIX
+def test_folders_that_may_not_be_entered(tmp_path: Path) -> None:
+    """Two lines for each command: what is wrong, and the exit code; no traceback."""
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0)
+    command = [sys.executable, "-c", FORBIDDEN, str(locked / "x")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
+    )
+    lines = done.stderr.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert len(lines) == 20, done.stderr
+    assert lines[1::2] == ["2"] * 10
+    assert sum("permission denied" in line for line in lines[10:]) >= 2

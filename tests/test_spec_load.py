@@ -188,7 +188,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_are_refused_fast(name: str, tmp_path: Path) -> None:
     path = written(tmp_path, HOSTILE[name])
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = ["fine"] if name == "long comment" else problems(path)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
     assert all(len(line) < 600 for line in found)

@@ -30,11 +30,20 @@ def _plain(value: Any, levels: int) -> Any:
     if levels < 0:
         raise SpecError(f"nested more than {_DEEPEST} deep; a spec needs far less")
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, levels - 1) for key, item in value.items()}
+        return {_text(str(key)): _plain(item, levels - 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, levels - 1) for item in value]
-    if isinstance(value, os.PathLike):
-        return str(os.fspath(value))
+    if isinstance(value, str | os.PathLike):
+        return _text(str(os.fspath(value)))
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = "holds half a character (a lone surrogate), and specs are kept as UTF-8 text"
+        raise SpecError(f"{text[:40]!r} {message}") from None
+    return text

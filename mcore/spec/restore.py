@@ -6,7 +6,7 @@ from pathlib import Path
 from mcore.backend import get_backend
 from mcore.errors import InputError, SnapshotError
 from mcore.model import Model
-from mcore.plain_file import inside
+from mcore.plain_file import inside, is_folder
 from mcore.snapshot import Form, Snapshot, check_fit, read_snapshot
 from mcore.spec.compile import layout_of
 from mcore.spec.load import parse_spec
@@ -52,7 +52,7 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
 
 
 def _read(path: Path) -> Snapshot:
-    if not path.is_dir():
+    if not is_folder(path):
         return read_snapshot(path)
     reasons = []
     for name in NAMES:
