@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+import mcore
 from fuzz.targets.small import SPEC
 from fuzz.yaml_text import change_yaml
 
@@ -17,7 +18,8 @@ class SpecFile:
     name = "spec"
 
     def seeds(self) -> list[bytes]:
-        """Every preset, and the wrong specs of the tests."""
+        """Every preset, and the wrong specs of the tests; what planning loads is loaded now."""
+        mcore.plan({})
         folders = [_CHECKOUT / "specs", _CHECKOUT / "tests/specs", _CHECKOUT / "tests/bad_specs"]
         files = [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
         found = [file.read_bytes() for file in files if file.stat().st_size < 8192]
@@ -29,7 +31,6 @@ class SpecFile:
 
     def run(self, data: bytes, folder: Path) -> None:
         """Load; what loads has a plan and variants, and loads alike from what it is dumped to."""
-        import mcore
         from mcore.spec import dump_spec, read_spec
         from mcore.spec.compare import variants
         from mcore.spec.load import parse_spec
