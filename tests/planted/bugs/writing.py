@@ -9,27 +9,27 @@ from planted.rules.delta import error
 from planted.rules.matrix import decays, outer, pull, read
 
 
-@plant("rule.step", kernel("gated_linear", "grm"), "agreement")
+@plant("rule.step", kernel("gated_linear", "grm"), "one_segment")
 def decay_after_the_write(state: State, x: Token) -> State:
     """The memory decays after the token is written, the token with it."""
     return {"S": decays(x) * (state["S"] + outer(x["k"], x["v"]))}
 
 
-@plant("rule.step", kernel("delta", "grm"), "agreement")
+@plant("rule.step", kernel("delta", "grm"), "one_segment")
 def beta_of_the_value_alone(state: State, x: Token) -> State:
     """beta weighs the value, and what is removed is removed in full."""
     wrong = x["beta"][..., None] * x["v"] - pull(state["S"], x["k"])
     return {"S": state["S"] + outer(x["k"], wrong)}
 
 
-@plant("rule.step", kernel("gated_delta", "grm"), "agreement")
+@plant("rule.step", kernel("gated_delta", "grm"), "one_segment")
 def error_before_the_decay(state: State, x: Token) -> State:
     """The error is that of the memory before its decay."""
     wrong = x["beta"][..., None] * error(state["S"], x)
     return {"S": decays(x) * state["S"] + outer(x["k"], wrong)}
 
 
-@plant("rule.step", kernel("gla", "grm"), "agreement")
+@plant("rule.step", kernel("gla", "grm"), "one_segment")
 def decays_values_when_square(state: State, x: Token) -> State:
     """Where K = V the decay is laid along the values."""
     a = decays(x)
@@ -37,7 +37,7 @@ def decays_values_when_square(state: State, x: Token) -> State:
     return {"S": (np.swapaxes(a, -1, -2) if square else a) * state["S"] + outer(x["k"], x["v"])}
 
 
-@plant("rule.read", kernel("linear", "grm"), "agreement")
+@plant("rule.read", kernel("linear", "grm"), "one_segment")
 def transposed_when_square(state: State, x: Token) -> Array:
     """Where K = V the memory is read the other way round."""
     S = state["S"]
@@ -50,13 +50,13 @@ def query_normalised(state: State, x: Token) -> Array:
     return pull(state["S"], x["q"] / np.linalg.norm(x["q"], axis=-1, keepdims=True))
 
 
-@plant("rule.read", kernel("gated_linear", "residual"), "agreement")
+@plant("rule.read", kernel("gated_linear", "residual"), "one_segment")
 def query_scaled_again(state: State, x: Token) -> Array:
     """The read divides by the square root of K, which the layer has done already."""
     return read(state, x) * x["q"].dtype.type(x["q"].shape[-1] ** -0.5)
 
 
-@plant("rule.step", kernel("delta", "residual"), "agreement")
+@plant("rule.step", kernel("delta", "residual"), "packed")
 def one_beta_for_all_heads(state: State, x: Token) -> State:
     """beta of the first head is used for all of them."""
     beta = x["beta"][:, :1, None]
