@@ -64,10 +64,7 @@ def save_rnn(
 
 def _own(name: str, x: object, dtype: str) -> Array:
     """A copy in `dtype`."""
-    try:
-        array = np.array(as_array(name, x, dtype, np))
-    except (BufferError, RuntimeError) as error:
-        raise InputError(f"{name}: cannot be taken over ({error}); state_dict() would do") from None
+    array = np.array(as_array(name, x, dtype, np))
     if not np.isfinite(array).all():
         raise InputError(f"{name}: has NaN or infinity; weights that are finite would do")
     return array
