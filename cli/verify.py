@@ -1,7 +1,8 @@
 """`mcore verify`: the theorems of memory caching, tried on a backend, a spec or any kernel."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,7 +91,7 @@ def verify(
     names = [name.strip() for name in only.split(",") if name.strip()]
     good = True
     for target in targets(asked, Exchange(layout, arrays, dtype)):
-        with _no_traces():
+        with _no_traces(), redirect_stdout(sys.stderr):  # a kernel may print
             report = _run(target, examples, seed, names)
         good &= report.ok
         _tell(target, report, out, as_json)
@@ -156,7 +157,8 @@ def _tell(target: "Target", report: "Report", out: Path, as_json: bool) -> None:
     for line in table(report):
         typer.echo(line)
     if first is None:
-        return typer.echo("all hold")
+        tried = any(outcome.tried for outcome in report.outcomes)
+        return typer.echo("all hold" if tried else "none of them applies")
     typer.echo("")
     for line in explanation(report):
         typer.echo(line)

@@ -60,7 +60,6 @@ def test_a_good_kernel_passes_all_that_applies() -> None:
         ("shape", "agreement"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_a_bug_is_named_by_the_most_telling_theorem(bug: str, named: str) -> None:
     report = verify_kernel(foreign.broken(bug), effort=Effort(examples=8, seconds=1.0))
     assert report.diagnosis is not None

@@ -92,6 +92,20 @@ def test_a_backend_and_a_spec(capsys: Capture) -> None:
     assert f"float64 ({spec})" in capsys.readouterr().out
 
 
+def test_what_a_kernel_prints_is_kept_apart(folder: Path, capsys: Capture) -> None:
+    kernel = (
+        "import warnings\nfrom right_kernel import grm as right\n\n\ndef grm(inputs, lengths):\n"
+    )
+    kernel += "    print('tile')\n    warnings.warn('slow', stacklevel=1)\n"
+    (folder / "chatty.py").write_text(kernel + "    return right(inputs, lengths)\n")
+    arguments = ["verify", "--forward", "chatty:grm", *CLAIM, "--json", "--only", "split"]
+    assert main(arguments) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["ok"] is True and output.err.startswith("tile\n")
+    assert main([*arguments[:-3], "--only", "hybrid"]) == 0
+    assert capsys.readouterr().out.endswith("\nnone of them applies\n")
+
+
 def test_list(capsys: Capture) -> None:
     assert main(["verify", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
