@@ -25,6 +25,7 @@ DECODED = (
     {"kind": "linear", "feature_map": "elu1"},
     {"kind": "linear", "normalize": True, "feature_map": "elu1"},
     *("retention", "mamba2", "delta", "gated_delta", "gla", "rwkv7", "swla", "mlstm"),
+    *("lstm", "gru", "slstm"),
 )
 READ = (
     *("none", "residual", "grm", {"kind": "ssc", "top_k": 2}),
@@ -53,7 +54,7 @@ def examples(draw: st.DrawFn, recurrences: Any = DECODED) -> Example:
 
 
 @every_backend
-@given(data=st.data(), example=examples((*DECODED, "titans", "lstm")))
+@given(data=st.data(), example=examples((*DECODED, "titans", "dla")))
 def test_stream_equals_batch(backend: str, data: st.DataObject, example: Example) -> None:
     split = data.draw(splits(example.sizes.T))
     bound = tolerance("float64", "same")

@@ -202,5 +202,5 @@ class NumbaBackend(ReferenceBackend):
         return _attention.attention_backward(saved, dy, self.threads)
 
     def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
-        """One kernel call a token for matrix memories under all readouts but soup and sigmoid."""
+        """One kernel call a token for matrix and vector memories; sigmoid and some soups step."""
         return _decode.decoder(decoding, state, self.threads)

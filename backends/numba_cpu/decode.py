@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numba
 import numpy as np
@@ -16,8 +15,8 @@ from mcore.backends.numba_cpu.decode_arrays import (
     grown,
     heads,
 )
-from mcore.backends.numba_cpu.decode_plan import token_names
-from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, Token, space
+from mcore.backends.numba_cpu.decode_token import slots_of
+from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, space
 from mcore.cache import LEDGER, MemoryState
 from mcore.cache.state import PER_CHECKPOINT
 from mcore.errors import InputError
@@ -46,7 +45,8 @@ class NumbaDecoder:
         self._limit = decoding.cache.limit or np.iinfo(np.int64).max
         self._shape, self._dtype = (dims.B, 1, dims.H, dims.V), state.online.dtype
         self._tasks = (np.arange(dims.B), 0, dims.B * dims.H)
-        self._token, self._given, self._spread = self._slots()
+        slots = slots_of(decoding, self._dtype)
+        self._token, self._given, self._spread, self._kernel = slots
         self._reserve(state)
 
     @property
@@ -102,8 +102,6 @@ class NumbaDecoder:
 
     def _reserve(self, state: MemoryState) -> None:
         """Take over a state, with room for more."""
-        from mcore.backends.numba_cpu.decode_kernels import decode_kernel
-
         held = int(state.count.max())
         slots = SLOTS
         while slots < held:
@@ -115,7 +113,7 @@ class NumbaDecoder:
         y = np.empty(self._shape, self._dtype)
         arguments = (self._tasks, tuple(self._token), self.memory, self._space, y)
         # The compiled entry itself: looking it up by the types of all arrays takes a microsecond.
-        self._entry = decode_kernel.compile(tuple(map(numba.typeof, arguments)))
+        self._entry = self._kernel.compile(tuple(map(numba.typeof, arguments)))
 
     def _fill(self, memory: Memory, ledger: Array, state: MemoryState) -> None:
         """Take over a state that fits, and the books on its checkpoints."""
@@ -129,23 +127,6 @@ class NumbaDecoder:
         for row, count in enumerate(state.count.tolist() if slots else ()):
             place = (head[row] + np.arange(count)) % slots
             ledger[row, place] = state.ledger[row, state.ledger.shape[1] - count :]
-
-    def _slots(self) -> tuple[list[Array], list[tuple[int, str]], Array | None]:
-        """A token's entries, empty but for what is spread; where inputs go; and what is spread."""
-        dims, names = self._decoding.dims, token_names(self._decoding)
-        empty: dict[str, Any] = {n: np.zeros((dims.B, 1, dims.H, 0), self._dtype) for n in _WIDE}
-        empty |= {n: np.zeros((dims.B, 1, 0), self._dtype) for n in ("decay", "beta", "more")}
-        empty["temperature"] = np.zeros(0, self._dtype)
-        spread = None
-        if self._decoding.rule.inputs.get("log_decay") == "H":
-            empty["decay"] = spread = np.zeros((dims.B, 1, dims.H), self._dtype)
-            del names["decay"]
-        places = {name: i for i, name in enumerate(Token._fields)}
-        given = [(places[entry], name) for entry, name in names.items()]
-        return [empty[name] for name in Token._fields], given, spread
-
-
-_WIDE = ("q", "k", "v", "u", "decays", "removal", "strength")
 
 
 def _without_checkpoints(state: MemoryState) -> MemoryState:

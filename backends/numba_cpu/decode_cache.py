@@ -53,7 +53,7 @@ def _store(place: Any, slot: int, memory: Any) -> None:
 @device
 def describe(place: Any, slot: int, memory: Any) -> None:
     """The norm of a stored checkpoint, and its least denominator."""
-    keys, values = memory.plan[at.KEYS], memory.plan[at.VALUES]
+    keys, values = memory.plan[at.ASKED], memory.plan[at.VALUES]
     codes, like, total = memory.codes[place][slot], memory.online[place][0, 0], 0.0
     for i in range(keys):
         row, part = codes[i], 0.0

@@ -62,13 +62,26 @@ def _finite(token: Any, rows: Any) -> bool:
 
 @device
 def _decode(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
+    begin(place, memory)
+    load(token, place, memory.plan, work)
+    write(token, place, memory, work)
+    finish(token, place, memory, work, y)
+
+
+@device
+def begin(place: Any, memory: Any) -> None:
+    """Empty the online memory if a segment begins that does not go on from the one before."""
+    books = memory.books[place]
+    if books[at.LENGTH] == 0 and (books[at.POSITION] == 0 or not memory.plan[at.CARRIES]):
+        for row in memory.online[place]:
+            clear(row)
+
+
+@device
+def finish(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
+    """The output, once the token is written and `work.answer` says what the memory answers."""
     b, h = place
     books, plan = memory.books[b, h], memory.plan
-    if books[at.LENGTH] == 0 and (books[at.POSITION] == 0 or not plan[at.CARRIES]):
-        for row in memory.online[b, h]:
-            clear(row)
-    load(token, place, plan, work)
-    write(token, place, memory, work)
     weight = work.q.dtype.type(1)
     if plan[at.FORM] == at.MIXED:
         weight = work.q.dtype.type(online_weight(memory, books[at.COUNT]))

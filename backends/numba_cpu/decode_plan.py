@@ -14,7 +14,13 @@ LAWS = {
     "rwkv7": at.REMOVES,
     "swla": at.REPEATS,
     "mlstm": at.EXPONENTIAL,
+    "lstm": at.LSTM,
+    "gru": at.GRU,
+    "slstm": at.SLSTM,
 }
+
+PLANES = {at.LSTM: 5, at.GRU: 4, at.SLSTM: 7}
+"""Gates, and what they are made of, of a token of a vector memory."""
 
 ROUTES = frozenset({"grm", "ssc"})
 CONSTANTS = frozenset({"residual", "moving_average"})
@@ -23,6 +29,7 @@ NAMES = {
     "q": "q", "k": "k", "v": "v", "u": "u",
     "log_decay": "decay", "fgate": "decay", "beta": "beta", "igate": "beta", "beta_prev": "more",
     "kk": "removal", "a": "strength", "temperature": "temperature",
+    "x": "x", "recurrent": "recurrent", "recurrent_bias": "bias",
 }  # fmt: skip
 """Which entry of a token an input is; log-decays by channel are `decays`."""
 
@@ -33,7 +40,14 @@ def decodes(decoding: Decoding) -> bool:
     known = readout.kind in {"none", *ROUTES, *CONSTANTS}
     mixes = readout.kind == "soup" and rule.linear_read
     bounded = decoding.cache.limit is not None and evict != "oldest"
-    return rule.kind in LAWS and (known or mixes) and not bounded and evict != "least_used"
+    if rule.kind not in LAWS or (is_vector(rule) and readout.routing and "u" not in readout.inputs):
+        return False
+    return (known or mixes) and not bounded and evict != "least_used"
+
+
+def is_vector(rule: Recurrence) -> bool:
+    """Whether a memory is vectors, of which the first is read."""
+    return LAWS[rule.kind] in PLANES
 
 
 def plan_of(decoding: Decoding) -> Array:
@@ -42,7 +56,7 @@ def plan_of(decoding: Decoding) -> Array:
     plan = np.zeros(at.PLAN, np.int64)
     plan[[at.LAW, at.FORM, at.CARRIES]] = LAWS[rule.kind], _form(rule, readout), decoding.carries
     plan[[at.KEYS, at.VALUES]] = dims.K, dims.V
-    plan[at.WIDTH] = rule.state_shape(dims)[-1]
+    plan[at.WIDTH], plan[at.ASKED] = rule.state_shape(dims)[-1], 1 if is_vector(rule) else dims.K
     plan[at.MAPPED] = getattr(rule, "feature_map", "identity") != "identity"
     plan[at.DIVIDED] = _division(rule)
     plan[at.WEIGHTS] = _weights(readout)
@@ -59,7 +73,8 @@ def reals_of(decoding: Decoding) -> Array:
     scale = getattr(decoding.readout, "scale", None)
     rate = getattr(decoding.readout, "rate", 0.0)
     skip = -1.0 if decoding.skip is None else decoding.skip
-    return np.array([decoding.dims.K**-0.5 if scale is None else scale, rate, skip])
+    keys = max(decoding.dims.K, 1)
+    return np.array([keys**-0.5 if scale is None else scale, rate, skip])
 
 
 def token_names(decoding: Decoding) -> dict[str, str]:

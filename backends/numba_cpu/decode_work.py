@@ -11,8 +11,8 @@ PANEL = 64
 """Contexts are kept as columns, so many in a panel: their logits are one product."""
 
 LAW, FORM, KEYS, VALUES, WIDTH, CARRIES, MAPPED, DIVIDED = range(8)
-SUMS, OUTSIDE, TOP_K, LOTS, SEED, WEIGHTS = range(8, 14)
-PLAN = 14
+SUMS, OUTSIDE, TOP_K, LOTS, SEED, WEIGHTS, ASKED = range(8, 15)
+PLAN = 15
 """Entries of `Memory.plan`: what the composition is, as integers.
 
     LAW, FORM                how a token is written; how checkpoints are read
@@ -23,10 +23,11 @@ PLAN = 14
     SUMS, OUTSIDE, TOP_K     the router's `pool: sum`, `online: outside`, `top_k` (0 for all)
     LOTS, SEED               whether the router draws lots, and their seed
     WEIGHTS                  of a readout without router
+    ASKED                    rows of a state that a query meets: K, or h alone of a vector memory
 """
 
-WRITES, CORRECTS, REMOVES, REPEATS, EXPONENTIAL = range(5)
-"""Laws of writing: rules that add, delta rules, rwkv7, swla, mlstm."""
+WRITES, CORRECTS, REMOVES, REPEATS, EXPONENTIAL, LSTM, GRU, SLSTM = range(8)
+"""Laws of writing: rules that add, delta rules, rwkv7, swla, mlstm; vector memories."""
 
 ALONE, MIXED, EVERY = range(3)
 """Forms of reading: the online memory alone; one sum of all checkpoints; each by itself."""
@@ -65,6 +66,28 @@ class Token(NamedTuple):
     removal: Any
     strength: Any
     temperature: Any
+
+
+class VectorToken(NamedTuple):
+    """One token of every row for a vector memory, and scratch.
+
+    Attributes:
+        k, u: (B, 1, H, K), of routed readouts.
+        temperature: (H,).
+        x: (B, 1, H, G V) pre-activations.
+        recurrent, bias: (H, V, G V), (H, V) what the vector before adds to them.
+        sums: (B, H, G V) scratch: what it adds.
+        planes: (B, H, planes, V) scratch: gates.
+    """
+
+    k: Any
+    u: Any
+    temperature: Any
+    x: Any
+    recurrent: Any
+    bias: Any
+    sums: Any
+    planes: Any
 
 
 class Memory(NamedTuple):
@@ -112,7 +135,7 @@ class Work(NamedTuple):
     """Scratch of one thread, laid out.
 
     Attributes:
-        q, k, u: (K,) of the token, as the memory sees them.
+        q, k, u: (K,) of the token, as the memory sees them; q (1,) of a vector memory.
         decays, left, again: (K,) decay of each row; left sides of what is written.
         right, other: (P,) right sides.
         answer, y: (P,) of one memory, and the sum.
@@ -145,7 +168,7 @@ class Work(NamedTuple):
 def space(memory: Memory) -> Space:
     """Scratch for a memory."""
     dtype, padded = memory.online.dtype, memory.online.shape[3]
-    keys, top = int(memory.plan[KEYS]), max(int(memory.plan[TOP_K]), 1)
+    keys, top = int(max(memory.plan[[KEYS, ASKED]])), max(int(memory.plan[TOP_K]), 1)
     panels = -(-memory.codes.shape[2] // PANEL) * PANEL
     numbers = np.zeros(1 + top + 6 * _lines(keys) + 4 * padded + panels, dtype)
     numbers[0] = 1
@@ -176,6 +199,22 @@ def borrowed_token(inputs: Any) -> Any:
 
 
 @device
+def borrowed_vector_token(inputs: Any) -> Any:
+    """The entries of a `VectorToken`, uncounted."""
+    k, u, temperature, x, recurrent, bias, sums, planes = inputs
+    return VectorToken(
+        borrowed(k),
+        borrowed(u),
+        borrowed(temperature),
+        borrowed(x),
+        borrowed(recurrent),
+        borrowed(bias),
+        borrowed(sums),
+        borrowed(planes),
+    )
+
+
+@device
 def borrowed_memory(x: Any) -> Any:
     """A `Memory`, uncounted."""
     return Memory(
@@ -198,13 +237,14 @@ def borrowed_memory(x: Any) -> Any:
 @device
 def work_of(space: Any, memory: Any) -> Any:
     """The parts of `space`, uncounted."""
-    keys, top = memory.plan[KEYS], max(memory.plan[TOP_K], 1)
-    line, padded = (keys + PANEL - 1) // PANEL * PANEL, memory.online.shape[3]
+    keys, asked, top = memory.plan[KEYS], memory.plan[ASKED], max(memory.plan[TOP_K], 1)
+    line = (max(keys, asked) + PANEL - 1) // PANEL * PANEL
+    padded = memory.online.shape[3]
     numbers, doubles = borrowed(space.numbers), borrowed(space.doubles)
     x = numbers[1 + top :]
     y = x[6 * line :]
     return Work(
-        x[:keys],
+        x[:asked],
         x[line : line + keys],
         x[2 * line : 2 * line + keys],
         x[3 * line : 3 * line + keys],

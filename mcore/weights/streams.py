@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 from mcore.arrays import Array
 from mcore.cache import MemoryState
 from mcore.errors import SnapshotError
-from mcore.memory_layer import Memory
-from mcore.stream import Stream
 from mcore.weights.gates import Layer
 from mcore.weights.inputs import check_tokens
 from mcore.weights.states import RnnState
-from mcore.weights.uncut import UncutStream
 
 if TYPE_CHECKING:
     from mcore.weights.rnn import Rnn
@@ -52,7 +49,7 @@ class RnnStream:
 
     @state.setter
     def state(self, state: RnnState | None) -> None:
-        self._live = [live_stream(self.rnn.memory, before) for before in self.rnn.before(state)]
+        self._live = [self.rnn.memory.stream(before) for before in self.rnn.before(state)]
 
     def save(self, path: str | Path) -> None:
         """Write the stream's state (not the weights) as one file, atomically.
@@ -70,11 +67,6 @@ class RnnStream:
         """
         arrays = read_state(Path(path), _fingerprint(self.rnn))
         self.state = states_of(arrays, self.rnn.memory.origin)
-
-
-def live_stream(memory: Memory, state: MemoryState | None) -> Stream | UncutStream:
-    """The fastest stream through a memory."""
-    return UncutStream(memory, state) if UncutStream.serves(memory) else memory.stream(state)
 
 
 def state_arrays(state: RnnState | None) -> dict[str, Array]:

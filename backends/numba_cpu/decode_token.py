@@ -1,0 +1,68 @@
+"""A token as decoding kernels take it: where inputs go, and the kernel."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backend import Decoding
+from mcore.backends.numba_cpu.decode_plan import LAWS, PLANES, is_vector, token_names
+from mcore.backends.numba_cpu.decode_work import Token, VectorToken
+
+WIDE = ("q", "k", "v", "u", "decays", "removal", "strength", "x")
+"""Entries (B, 1, H, .)."""
+
+
+class Slots(NamedTuple):
+    """Room for a token.
+
+    Attributes:
+        entries: its arrays, empty but for scratch and for what is spread.
+        given: which entry an input becomes, by number and name.
+        spread: (B, 1, H) where a log-decay of each head goes, if there is one.
+        kernel: what takes it.
+    """
+
+    entries: list[Array]
+    given: list[tuple[int, str]]
+    spread: Array | None
+    kernel: Any
+
+
+def slots_of(decoding: Decoding, dtype: Any) -> Slots:
+    """Room for a token of a composition."""
+    dims, names = decoding.dims, token_names(decoding)
+    lead = (dims.B, 1, dims.H)
+    empty: dict[str, Array] = {name: np.zeros((*lead, 0), dtype) for name in WIDE}
+    empty |= {name: np.zeros((dims.B, 1, 0), dtype) for name in ("decay", "beta", "more")}
+    empty["temperature"] = np.zeros(0, dtype)
+    spread = None
+    if decoding.rule.inputs.get("log_decay") == "H":
+        empty["decay"] = spread = np.zeros(lead, dtype)
+        del names["decay"]
+    if is_vector(decoding.rule):
+        return _placed(VectorToken._fields, empty | _vector_scratch(decoding, dtype), names, None)
+    return _placed(Token._fields, empty, names, spread)
+
+
+def _vector_scratch(decoding: Decoding, dtype: Any) -> dict[str, Array]:
+    dims, rule = decoding.dims, decoding.rule
+    gates, planes = rule.fixed["G"], PLANES[LAWS[rule.kind]]
+    return {
+        "recurrent": np.zeros((dims.H, dims.V, 0), dtype),
+        "bias": np.zeros((dims.H, 0), dtype),
+        "sums": np.zeros((dims.B, dims.H, gates * dims.V), dtype),
+        "planes": np.zeros((dims.B, dims.H, planes, dims.V), dtype),
+    }
+
+
+def _placed(
+    fields: tuple[str, ...], empty: dict[str, Array], names: dict[str, str], spread: Array | None
+) -> Slots:
+    from mcore.backends.numba_cpu.decode_kernels import decode_kernel
+    from mcore.backends.numba_cpu.decode_vector_kernels import decode_vector_kernel
+
+    places = {name: i for i, name in enumerate(fields)}
+    given = [(places[entry], name) for entry, name in names.items()]
+    kernel = decode_kernel if fields == Token._fields else decode_vector_kernel
+    return Slots([empty[name] for name in fields], given, spread, kernel)
