@@ -82,3 +82,21 @@ def vectors() -> Vectors:
     """The model that is fed vectors."""
     model = small("decoded")
     return Vectors(model.spec, model.layout, model.params, model.backend)
+
+
+def classes() -> Model:
+    """A model of series of two channels, whose head reads the mean of all tokens so far."""
+    return mcore.compile(
+        {
+            "model": {"width": 16, "heads": 2, "depth": 1},
+            "memory": {"recurrence": "gated_delta", "segmentation": CONSTANT, "readout": "grm"},
+            "data": {
+                "task": "series",
+                "head": "classify",
+                "columns": ["a", "b"],
+                "classes": ["x", "y", "z"],
+            },
+            "backend": "numba",
+            "dtype": "float64",
+        }
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_models import SPECS, VOCAB, small, vectors
+from stream_models import SPECS, VOCAB, classes, small, vectors
 from tolerances import tolerance
 
 import mcore
@@ -123,6 +123,17 @@ def test_vectors(tmp_path: Path) -> None:
     for wrong, error in ((np.ones((2, 3)), ShapeError), (np.full((1, 2), np.inf), InputError)):
         with pytest.raises(error, match="stream 1: "):
             pool.feed({0: whole[0], 1: wrong})
+
+
+def test_means_of_streams_at_other_positions_share_a_call(tmp_path: Path) -> None:
+    model, rng = classes(), np.random.default_rng(2)
+    pool, alone = mcore.SessionPool(model, 3, tmp_path), [model.session() for _ in range(4)]
+    for name in range(4):
+        pool.add(name)
+    for lengths in ((1, 2, 3, 1), (4, 1, 1, 2), (1, 1, 1, 1)):
+        fed = {i: rng.standard_normal((n, 2)) for i, n in enumerate(lengths)}
+        for i, y in pool.feed(fed).items():
+            assert_agree(y, alone[i].feed(fed[i]), BOUND, str(i))
 
 
 def test_threads_share_a_pool(tmp_path: Path) -> None:

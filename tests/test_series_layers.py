@@ -34,7 +34,7 @@ def test_running_mean() -> None:
     x, before = RNG.standard_normal((B, T, D)), RNG.standard_normal((B, 3, D))
 
     def forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-        return running_mean(x, before.sum(axis=1), 3)
+        return running_mean(x, before.sum(axis=1), np.full(len(x), 3))
 
     check_pair(forward, running_mean_backward, {"x": x})
     y, _ = forward(x)

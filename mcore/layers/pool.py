@@ -7,15 +7,15 @@ from mcore.arrays import Array
 Saved = tuple[Array, Array]
 
 
-def running_mean(x: Array, total: Array, count: int) -> tuple[Array, Saved]:
+def running_mean(x: Array, total: Array, count: Array) -> tuple[Array, Saved]:
     """At each token, the mean of it and of all before it, those of earlier calls included.
 
         y_t = (total + x_1 + ... + x_t) / (count + t)
 
-    Shapes: x (B, T, D), total (B, D) the sum over the `count` tokens before -> y (B, T, D).
+    Shapes: x (B, T, D), total (B, D) the sum over the `count` (B,) tokens before -> y (B, T, D).
     """
     sums = np.cumsum(x, axis=1) + total[:, None]
-    counts = (count + np.arange(1, x.shape[1] + 1, dtype=x.dtype))[:, None]
+    counts = (count[:, None] + np.arange(1, x.shape[1] + 1)).astype(x.dtype)[..., None]
     return sums / counts, (sums[:, -1], counts)
 
 

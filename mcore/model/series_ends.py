@@ -162,5 +162,5 @@ def _pool(hidden: Array, state: State) -> tuple[Array, Any, State]:
     rows, tokens, width = hidden.shape
     total = state.get(SUM, np.zeros((rows, width), hidden.dtype))
     count = state.get(COUNT, np.zeros(rows, np.int64))
-    pooled, saved = running_mean(hidden, total, int(count[0]))
+    pooled, saved = running_mean(hidden, total, count)
     return pooled, saved, {SUM: saved[0], COUNT: count + tokens}

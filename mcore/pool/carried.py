@@ -7,7 +7,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.model.part import State
 
-FROM_ZERO = ("tail", "last", "position")
+FROM_ZERO = ("tail", "last", "position", "sum", "count")
 """What begins as zeros and keeps its size; anything else is there after the first token only."""
 
 
