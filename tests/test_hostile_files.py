@@ -260,7 +260,7 @@ def test_names_that_no_encoding_has(tmp_path: Path) -> None:
     """They are printed as escapes, and no spec that could not be written down is taken."""
     path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.yaml"))
     path.write_text("data: mqar\n")
-    command: list[str | Path] = [sys.executable, "-m", "mcore.cli", "spec", "check", path]
+    command = [sys.executable, "-m", "mcore.cli", "spec", "check", str(path)]
     done = subprocess.run(command, capture_output=True, cwd=Path(__file__).parents[1], check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"\\udcff.yaml: ok\n")

@@ -16,6 +16,7 @@ from mcore.plain_file import open_plain, reason
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _TESTS = frozenset({"test", "tests", "idle_test"})
+_LONGEST = 256
 _GENERATED = frozenset({"encodings", "pydoc_data"})
 
 
@@ -78,7 +79,8 @@ def named_files(paths: Sequence[str]) -> list[Piece]:
             for path, name in _expand(text):
                 found.setdefault(path.resolve(), _piece(path, name))
         except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"{text}: cannot be read: {_why(error)} (data.paths)") from None
+            why = _shown(_why(error))
+            raise DataError(f"{_shown(text)}: cannot be read: {why} (data.paths)") from None
     return sorted(found.values(), key=lambda piece: (piece.name, str(piece.path)))
 
 
@@ -123,14 +125,14 @@ def _expand(text: str) -> Iterator[tuple[Path, Path]]:
         pattern = str(path.relative_to(root))
         yield from _below(root, root.glob(pattern), text)
     else:
-        raise DataError(f"{text}: no such file or folder (data.paths)")
+        raise DataError(f"{_shown(text)}: no such file or folder (data.paths)")
 
 
 def _below(root: Path, paths: Iterable[Path], text: str) -> Iterator[tuple[Path, Path]]:
     names = sorted(path.relative_to(root) for path in paths if path.is_file())
     shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not shown:
-        raise DataError(f"{text}: no files there (data.paths)")
+        raise DataError(f"{_shown(text)}: no files there (data.paths)")
     yield from ((root / name, name) for name in shown)
 
 
@@ -152,3 +154,8 @@ def _piece(path: Path, name: Path) -> Piece:
 def _why(error: OSError | RuntimeError | ValueError) -> str:
     """The system's words, or those of Python about a home or a pattern that there is not."""
     return str(error).lower() if isinstance(error, RuntimeError) else reason(error)
+
+
+def _shown(text: str) -> str:
+    """What a message quotes of a path: all that a system would take, and no more."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
