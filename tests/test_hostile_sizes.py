@@ -48,6 +48,21 @@ def test_planned_at_once_and_never_made(changes: dict[str, Any]) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
+@pytest.mark.parametrize(
+    ("setting", "most"),
+    [
+        ("model.depth=1025", "1024"),
+        ("model.mlp=1000001.0", "1"),
+        ("memory.readout.top_k=65537", "6"),
+    ],
+)
+def test_narrower_ranges_hold(setting: str, most: str) -> None:
+    """A field's range is that of its own line, not the wider one of its type."""
+    cut = {"segmentation": {"kind": "constant", "length": 4}, "readout": "ssc"}
+    with pytest.raises(SpecError, match=rf"--set: {setting.split('=')[0]}: .*{most}"):
+        load_spec({"memory": cut}, [setting])
+
+
 def test_counts_do_not_overflow() -> None:
     spec = load_spec({"model": {"width": MOST, "heads": 1}, "backend": "reference"})
     assert mcore.plan(spec).parameters > 2**63

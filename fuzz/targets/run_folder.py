@@ -5,6 +5,7 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 
+import mcore
 from fuzz.mutate import change_bytes, change_json, change_lines
 from fuzz.signed import change_signed
 from fuzz.targets.small import SPEC, compile_small
@@ -24,7 +25,8 @@ class RunFile:
         self.name = "carried" if truncate else file.replace(".", "-")
 
     def seeds(self) -> list[bytes]:
-        """What training writes."""
+        """What training writes; what planning loads is loaded now."""
+        mcore.plan({})
         return [self._files[self.file]]
 
     def mutate(self, data: bytes, rng: random.Random) -> bytes:

@@ -44,7 +44,7 @@ class ModelSpec(Section):
     """Sizes and parts of the network."""
 
     width: Count = Field(default=128, description="Numbers per token between blocks (D).")
-    depth: Count = Field(default=2, le=1024, description="Blocks.")
+    depth: Annotated[Count, Field(le=1024)] = Field(default=2, description="Blocks.")
     heads: Count = Field(default=4, description="Memories per block, side by side (H).")
     key: Count | None = Field(
         default=None, description="Key width of a head (K); width / heads if null."
@@ -55,8 +55,8 @@ class ModelSpec(Section):
     conv: CountOrZero = Field(
         default=4, description="Tokens that the short convolution sees; 0 = none."
     )
-    mlp: NonNegative = Field(
-        default=2.667, le=1e6, description="Hidden width of the mlp / width; 0 = no mlp."
+    mlp: Annotated[NonNegative, Field(le=1e6)] = Field(
+        default=2.667, description="Hidden width of the mlp / width; 0 = no mlp."
     )
     output_gate: bool = Field(default=True, description="Gate what a mixer returns.")
     tied: bool = Field(default=True, description="Share the weights of embedding and output.")

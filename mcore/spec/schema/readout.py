@@ -80,7 +80,9 @@ class Ssc(RoutedKind):
     kind: Literal["ssc"] = Field(
         default="ssc", description="Weigh the answers of the best checkpoints."
     )
-    top_k: Count = Field(default=2, le=2**16, description="Checkpoints that a token reads.")
+    top_k: Annotated[Count, Field(le=2**16)] = Field(
+        default=2, description="Checkpoints that a token reads."
+    )
     router: Literal["learned", "random"] = Field(
         default="learned", description="Take those with the largest logits, or take them by lot."
     )
