@@ -36,7 +36,12 @@ def opened(data: bytes) -> tuple[Header, bytes] | None:
         header = json.loads(data[8 : 8 + size])
     except (ValueError, RecursionError):
         return None
-    return (header, data[8 + size :]) if isinstance(header, dict) else None
+    if not isinstance(header, dict):
+        return None
+    metadata = header.get("__metadata__")
+    if isinstance(metadata, dict):  # its order is by chance
+        header["__metadata__"] = dict(sorted(metadata.items()))
+    return header, data[8 + size :]
 
 
 def closed(header: Header, payload: bytes) -> bytes:
