@@ -45,18 +45,23 @@ def _check_form(name: str, array: Array, like: Array) -> None:
 def _check_numbers(name: str, state: Mapping[str, Array]) -> None:
     """Arrays that grow together are as long; counts count what may be there."""
     array, (scope, _, last) = state[name], name.rpartition(".")
+    beside = {_last(other): x for other, x in state.items() if other.rpartition(".")[0] == scope}
     for group in (group for group in _GROWING if last in group):
-        others = [state[f"{scope}.{other}"] for other in group]
-        if any(other.shape[1] != array.shape[1] for other in others):
+        lengths = {beside[other].shape[1] for other in group if other in beside}
+        if len(lengths) > 1:
             raise SnapshotError(f"{name} does not hold as many entries as others beside it")
     if last in _COUNTS and (np.any(array < 0) or np.any(array > _FOREVER)):
         raise SnapshotError(f"{name} holds a number that counts nothing")
-    checkpoints = state.get(f"{scope}.checkpoints")
-    if last == "count" and checkpoints is not None and np.any(array > checkpoints.shape[1]):
+    if last == "count" and np.any(array > _slots(beside)):
         raise SnapshotError(f"{name} says more checkpoints than there are")
-    if last == "length" and np.any(array > state[f"{scope}.position"]):
+    if last == "length" and "position" in beside and np.any(array > beside["position"]):
         raise SnapshotError(f"{name} says a segment longer than its document")
 
 
 def _last(name: str) -> str:
     return name.rpartition(".")[2]
+
+
+def _slots(beside: Mapping[str, Array]) -> int:
+    """How many checkpoints there is room for; any number where none are counted."""
+    return beside["checkpoints"].shape[1] if "checkpoints" in beside else _FOREVER
