@@ -18,10 +18,12 @@ _FOREVER = 2**61
 def check_carried(state: Mapping[str, Array], like: State) -> None:
     """Hold a state to `like`, which one row of the model carries after a token.
 
+    Keys and values of attention may be missing: then it has seen nothing yet.
+
     Raises: SnapshotError when a name, a dtype, a shape or a count is not what it would be.
     """
     for name in [*like, *state]:
-        if name not in state or name not in like:
+        if name not in like or not (name in state or _unseen(name, state)):
             raise SnapshotError(f"{name} is {'missing' if name in like else 'not of this model'}")
     rows = {array.shape[:1] for array in state.values()}
     if len(rows) != 1 or rows & {(), (0,)}:
@@ -56,6 +58,12 @@ def _check_numbers(name: str, state: Mapping[str, Array]) -> None:
         raise SnapshotError(f"{name} says more checkpoints than there are")
     if last == "length" and "position" in beside and np.any(array > beside["position"]):
         raise SnapshotError(f"{name} says a segment longer than its document")
+
+
+def _unseen(name: str, state: Mapping[str, Array]) -> bool:
+    """Whether this is of an attention that has seen nothing yet, and carries neither k nor v."""
+    scope, _, last = name.rpartition(".")
+    return last in ("k", "v") and not {f"{scope}.k", f"{scope}.v"} & state.keys()
 
 
 def _last(name: str) -> str:
