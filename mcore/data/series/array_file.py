@@ -1,6 +1,7 @@
 """NPY and NPZ: arrays of series."""
 
 import zipfile
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from mcore.data.series.record import Series, Wanted
 from mcore.errors import DataError
+from mcore.machine import beyond
+from mcore.plain_file import open_plain
 
 X = "x"
 """The array of an .npz that holds the series."""
@@ -38,20 +41,34 @@ def read_array(path: Path, wanted: Wanted) -> list[Series]:
 
 
 def _arrays(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            loaded = {X: loaded}
-        names = [X, *wanted.texts]
-        gone = next((name for name in names if name not in loaded), None)
-        if gone is None:
-            return {name: loaded[name] for name in names}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as an array of numbers: {reason}") from None
+    names = [X, *wanted.texts]
+    with open_plain(path, DataError) as file:
+        try:
+            _check_size(file)
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                loaded = {X: loaded}
+            gone = next((name for name in names if name not in loaded), None)
+            if gone is None:
+                return {name: loaded[name] for name in names}
+        except Exception as error:
+            # What NumPy, zipfile and zlib raise of damaged files is no closed set.
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            message = f"{path}: cannot be read as an array of numbers: {reason}"
+            raise DataError(message) from None
     if path.suffix == ".npy":
         raise DataError(f"{path}: has no labels; save an .npz with arrays {X!r} and {gone!r}")
     raise DataError(f"{path}: has no array {gone!r}; it has {', '.join(loaded)}")
+
+
+def _check_size(file: BufferedReader) -> None:
+    """Raise ValueError for an archive that unpacks to more than the machine has memory for."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if too_much := beyond(size):
+            raise ValueError(f"it unpacks to {too_much}")
+    file.seek(0)
 
 
 def _series_array(path: Path, x: NDArray[Any], channels: int) -> NDArray[Any]:
