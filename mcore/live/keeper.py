@@ -11,6 +11,7 @@ import numpy as np
 
 from mcore.errors import InputError, SnapshotError
 from mcore.live.answers import Score
+from mcore.training.numbers import count, number
 
 if TYPE_CHECKING:
     from mcore.session import Session
@@ -94,7 +95,11 @@ class Keeper:
                 f"{self.path}: is of a stream through the same model with other weights, and would "
                 "not go on as it was; a new --state begins anew"
             )
-        place = _place(note, names) if "tokens" in note else Place(names)
+        try:
+            place = _place(note, names) if "tokens" in note else Place(names)
+        except (KeyError, TypeError, ValueError):
+            message = f"{self.path}: is damaged: its note is none that mcore stream writes"
+            raise SnapshotError(f"{message}; a new --state begins anew") from None
         self._tokens = place.tokens
         return place
 
@@ -140,10 +145,13 @@ def _note(place: Place) -> dict[str, Any]:
 
 
 def _place(note: dict[str, Any], names: tuple[str, str]) -> Place:
-    last = None if note["last"] is None else np.array(note["last"])
-    place = Place(names, note["tokens"], score=Score(note["bits"], note["scored"], last))
+    last = None if note["last"] is None else np.array([number(x) for x in note["last"]])
+    score = Score(number(note["bits"]), count(note["scored"]), last)
+    place = Place(names, count(note["tokens"]), score=score)
     if note["input"] == names[0]:
-        place.consumed, place.columns = note["consumed"], note["columns"]
+        place.consumed = count(note["consumed"])
+        columns = note["columns"]
+        place.columns = None if columns is None else [count(column) for column in columns]
     if note["output"] == names[1]:
-        place.written = note["written"]
+        place.written = None if note["written"] is None else count(note["written"])
     return place

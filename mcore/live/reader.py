@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mcore.model import Model
 
 
+_LONGEST = 18
+"""Digits of a whole number, at most."""
+
+
 class Item(NamedTuple):
     """One token or vector, and the offset of the input after it."""
 
@@ -94,7 +98,7 @@ class Numbers(Lines):
 
     def value(self, text: str, begin: int) -> int:
         """See `Lines`."""
-        if not text.isdecimal() or int(text) >= self.vocab:
+        if not text.isdecimal() or len(text) > _LONGEST or int(text) >= self.vocab:
             would_do = f"a token from 0 to {self.vocab - 1} on a line would do"
             raise DataError(f"byte {begin}: {text[:40]!r}; {would_do}")
         return int(text)
@@ -129,7 +133,7 @@ class Vectors(Lines):
     def _json(self, text: str, begin: int) -> list[Any]:
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"byte {begin}: a line that is not JSON: {error}") from None
         if not isinstance(found, dict):
             return list(found)
