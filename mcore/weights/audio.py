@@ -20,14 +20,17 @@ def read_wave(path: str | Path) -> tuple[Array, int]:
     try:
         with wave.open(str(Path(path).expanduser()), "rb") as file:
             rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            content = file.readframes(file.getnframes())
+            most = Path(path).expanduser().stat().st_size
+            content = file.readframes(min(file.getnframes(), most))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"{path}: cannot be read: {reason}") from None
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: is cut short or not a PCM WAV file ({error})") from None
+    if not 1 <= width <= 4:
+        raise DataError(f"{path}: holds samples of {width} bytes; 1 to 4 would do")
     whole = len(content) // (channels * width) * channels * width
     samples = decode(content[:whole], width).reshape(-1, channels)
     return samples.mean(axis=1, dtype=np.float32), rate

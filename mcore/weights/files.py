@@ -1,7 +1,10 @@
 """Arrays by name, from where weights lie: a safetensors file, one inside a wheel, or a dict."""
 
+import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.errors import InputError, SnapshotError
+from mcore.machine import beyond, memory_bytes
+from mcore.plain_file import read_plain
 
 Source = str | Path | Mapping[str, object]
 """A safetensors file, or arrays by name (a torch `state_dict` will do)."""
@@ -35,24 +40,23 @@ def read_arrays(source: Source) -> dict[str, object]:
 def read_bytes(path: Path) -> bytes:
     """The content of a file; raises SnapshotError when it cannot be read."""
     try:
-        return path.expanduser().read_bytes()
-    except FileNotFoundError:
-        raise SnapshotError(f"{path}: no such file") from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SnapshotError(f"{path}: cannot be read: {reason}") from None
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise SnapshotError(f"{path}: cannot be read: {error}") from None
+    return read_plain(path, memory_bytes() or sys.maxsize - 1, SnapshotError)
 
 
 def read_member(path: Path, name: str) -> bytes:
     """One file of a wheel; raises SnapshotError when there is no such wheel or file in it."""
-    read_bytes(path)
     try:
-        with zipfile.ZipFile(path.expanduser()) as wheel:
+        with zipfile.ZipFile(BytesIO(read_bytes(path))) as wheel:
+            if too_much := beyond(wheel.getinfo(name).file_size):
+                raise SnapshotError(f"{path}: {name} unpacks to {too_much}")
             return wheel.read(name)
-    except zipfile.BadZipFile:
-        raise SnapshotError(f"{path}: is cut short or not a wheel") from None
     except KeyError:
         raise SnapshotError(f"{path}: has no {name} in it") from None
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError):
+        raise SnapshotError(f"{path}: is cut short or not a wheel") from None
 
 
 def parse(where: str, content: bytes) -> dict[str, Array]:
