@@ -26,10 +26,10 @@ def read_parquet(path: Path, wanted: Wanted) -> list[Series]:
         missing_columns(str(path), parquet.read_schema(path).names, wanted)
         names = list(dict.fromkeys((*wanted.columns, *wanted.texts)))
         columns = parquet.read_table(path, columns=names)
-    except (ArrowException, OSError) as error:
+        numbers = [_numbers(columns[name], path, name) for name in wanted.columns]
+        texts = {name: [str(v) for v in columns[name].to_pylist()] for name in wanted.texts}
+    except (ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
-    numbers = [_numbers(columns[name], path, name) for name in wanted.columns]
-    texts = {name: [str(v) for v in columns[name].to_pylist()] for name in wanted.texts}
     table = Table(str(path), lambda row: f"{path}: row {row}", np.stack(numbers, axis=1), texts)
     return series_of(table, wanted)
 
