@@ -20,6 +20,16 @@ NAMES = (
     "last-safetensors",
     "carried",
     "text",
+    "series-csv",
+    "series-npy",
+    "series-npz",
+    "series-ts",
+    "series-parquet",
+    "rnn",
+    "onnx",
+    "wav",
+    "stream-lines",
+    "stream-state",
 )
 
 

@@ -82,12 +82,16 @@ def _instrument(name: str) -> None:
 
     with atheris.instrument_imports(include=list(MODULES)):
         import fuzz.targets  # noqa: F401
+        import mcore.live.keeper
+        import mcore.live.reader
+        import mcore.live.source
         import mcore.session
         import mcore.spec.compile
         import mcore.spec.load
         import mcore.spec.plan
         import mcore.spec.restore
-        import mcore.training  # noqa: F401
+        import mcore.training
+        import mcore.weights  # noqa: F401
 
 
 def _guided(hunt: Hunt, seeds: list[bytes], seconds: float, seed: int) -> None:

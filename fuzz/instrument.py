@@ -6,6 +6,8 @@ MODULES = (
     "mcore.session",
     "mcore.training",
     "mcore.data",
+    "mcore.weights",
+    "mcore.live",
     "mcore.conflicts",
     "mcore.axes",
     "mcore.cache",

@@ -170,7 +170,7 @@ def test_another():
     for name in ("right", "wrong"):
         (folder / f"test_{name}.py").write_text(test.format(name=f"{name}_kernel"))
     (folder / "test_none.py").write_text("def test_it(mcore_theorem):\n    pass\n")
-    options = ("-m", "pytest", "-p", "mcore.testing.plugin", "-q", "--tb=short")
+    options = ("-m", "pytest", "-q", "--tb=short")
     run = python(*options, "test_right.py", "test_wrong.py", folder=folder)
     assert run.returncode == 1
     failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
