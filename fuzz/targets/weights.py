@@ -23,7 +23,8 @@ class RnnWeights:
 
         made = []
         for gates in (4, 3):
-            shapes = {"weight_ih_l0": (gates * 3, 2), "weight_hh_l0": (gates * 3, 3)}
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih_l0": (gates * 3, 2)}
+            shapes["weight_hh_l0"] = (gates * 3, 3)
             shapes |= {"bias_ih_l0": (gates * 3,), "bias_hh_l0": (gates * 3,)}
             made.append(save({name: np.ones(shape, np.float32) for name, shape in shapes.items()}))
         return made
