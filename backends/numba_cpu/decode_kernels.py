@@ -16,7 +16,11 @@ from mcore.backends.numba_cpu.decode_laws import load, write
 from mcore.backends.numba_cpu.decode_read import divide, read
 from mcore.backends.numba_cpu.decode_work import borrowed_memory, borrowed_token, work_of
 from mcore.backends.numba_cpu.elementwise import exp
+from mcore.backends.numba_cpu.prefetch import prefetch_later
 from mcore.recurrence.mlstm import LARGEST
+
+FETCHED = 1 << 16
+"""Most bytes of checkpoints that are asked for ahead: larger ones follow one another as it is."""
 
 
 @kernel
@@ -32,6 +36,8 @@ def decode_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> An
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
     work.skipped[0] = 0
     for task in range(tasks[1], tasks[2]):
+        if task + 1 < tasks[2]:
+            ask_ahead((rows[(task + 1) // heads], (task + 1) % heads), memory)
         _decode(token, (rows[task // heads], task % heads), memory, work, answers)
     return True
 
@@ -66,6 +72,22 @@ def _decode(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
     load(token, place, memory.plan, work)
     write(token, place, memory, work)
     finish(token, place, memory, work, y)
+
+
+@device
+def ask_ahead(place: Any, memory: Any) -> None:
+    """Ask for what the next of many small memories is read from, unless few checkpoints are."""
+    b, h = place
+    prefetch_later(memory.online[b, h])
+    if memory.plan[at.FORM] != at.EVERY or memory.plan[at.TOP_K]:
+        return
+    held, codes = memory.books[b, h, at.COUNT], memory.codes[b, h]
+    if held * codes[0].size * codes.itemsize > FETCHED:
+        return
+    if memory.contexts.size:
+        prefetch_later(memory.contexts[b, h, 0])
+    for slot in range(held):
+        prefetch_later(codes[slot])
 
 
 @device

@@ -8,7 +8,7 @@ from typing import Any
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import borrowed
-from mcore.backends.numba_cpu.decode_kernels import begin, finish
+from mcore.backends.numba_cpu.decode_kernels import ask_ahead, begin, finish
 from mcore.backends.numba_cpu.decode_work import borrowed_memory, borrowed_vector_token, work_of
 from mcore.backends.numba_cpu.gru import gru_token
 from mcore.backends.numba_cpu.lstm import lstm_token
@@ -24,6 +24,8 @@ def decode_vector_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any
     work.skipped[0], work.q[0] = 0, 1
     for task in range(tasks[1], tasks[2]):
         place = (rows[task // heads], task % heads)
+        if task + 1 < tasks[2]:
+            ask_ahead((rows[(task + 1) // heads], (task + 1) % heads), memory)
         begin(place, memory)
         _load(token, place, memory.plan[at.LAW], memory.online[place][0], work)
         _write(token, place, memory, work)

@@ -59,6 +59,14 @@ def prefetch_row(row: Any) -> None:
 
 
 @device
+def prefetch_later(block: Any) -> None:
+    """Fetch the rows of `block` (n, .), each without gaps, for later."""
+    for row in block:
+        for i in range(0, row.shape[0], _LINE // row.itemsize):
+            _prefetch_later(row, i)
+
+
+@device
 def prefetch_rows(source: Any, place: Any) -> None:
     """Fetch the rows `source[b, begin + i, h]`, i < n, for later; `place` is (b, h, begin, n).
 
