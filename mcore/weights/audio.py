@@ -20,7 +20,7 @@ def read_wave(path: str | Path) -> tuple[Array, int]:
     try:
         with wave.open(str(Path(path).expanduser()), "rb") as file:
             rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            most = Path(path).expanduser().stat().st_size
+            most = Path(path).expanduser().stat().st_size // max(channels * width, 1)
             content = file.readframes(min(file.getnframes(), most))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None

@@ -68,15 +68,18 @@ def parse(where: str, content: bytes) -> dict[str, Array]:
     except (SafetensorError, ValueError) as error:
         reason = f"is cut short or not a safetensors file ({error})"
         raise SnapshotError(f"{where}: {reason}") from None
-    return {name: _array(x) for name, x in tensors if x["dtype"] in TYPES}
+    return {name: _array(where, name, x) for name, x in tensors if x["dtype"] in TYPES}
 
 
-def _array(tensor: Mapping[str, Any]) -> Array:
+def _array(where: str, name: str, tensor: Mapping[str, Any]) -> Array:
     """Numbers in NumPy's types; bfloat16 is the upper half of float32."""
     numbers = np.frombuffer(tensor["data"], TYPES[tensor["dtype"]])
     if tensor["dtype"] == "BF16":
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-    return numbers.reshape(tensor["shape"])
+    try:
+        return numbers.reshape(tensor["shape"])
+    except ValueError:
+        raise SnapshotError(f"{where}: {name} has a shape beyond all bounds") from None
 
 
 def serialise(arrays: Mapping[str, Array]) -> bytes:
