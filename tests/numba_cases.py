@@ -12,6 +12,7 @@ from mcore.recurrence import Recurrence
 from mcore.segments import Progress, Segments, fresh
 from mcore.testing.agreement import relative_error
 from mcore.testing.samples import is_fraction, shape_of
+from mcore.testing.strategies import Example
 
 DTYPES = ("float64", "float32")
 LIMITS = {"float64": 1e-10, "float32": 1e-5}
@@ -46,6 +47,10 @@ CASES = {
     "more rows than a block": Case(19, 5, 1, 3, 2, {"kind": "constant", "length": 2}, True),
     "continued": Case(2, 33, 2, 8, 5, {"kind": "constant", "length": 8}, True, 3),
 }
+
+
+DOCUMENTS = np.stack([np.repeat([0, 1, 2, 3], [40, 1, 129, 30]), np.zeros(200, np.int64)])
+"""Rows of 200 tokens whose segments end at different tokens."""
 
 
 WIDE = Case(4, 150, 4, 16, 16, {"kind": "constant", "length": 70})
@@ -133,3 +138,15 @@ def assert_same(got: Array, want: Array, dtype: str, name: str) -> None:
         return
     error = relative_error(got, want)
     assert error <= LIMITS[dtype], f"{name}: relative error {error:.1e}"
+
+
+def two_calls(memory: Any, example: Example, cut: int) -> list[Array]:
+    """y and all gradients of a row in two calls, the second of which goes on from the first."""
+    first, second = example.pieces([cut, example.sizes.T - cut])
+    y, saved = memory.forward(first, document=DOCUMENTS[:, :cut])
+    later_y, then = memory.forward(second, saved.end, document=DOCUMENTS[:, cut:])
+    later = memory.backward(then, example.dy[:, cut:])
+    d_end = later.pop("state")
+    earlier = memory.backward(saved, example.dy[:, :cut], d_end)
+    ends = (d_end.online, d_end.checkpoints, d_end.contexts, d_end.keys)
+    return [y, later_y, *earlier.values(), *later.values(), *(x for x in ends if x.size)]

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba_cases import DTYPES, SERIAL
+from numba_cases import DTYPES, SERIAL, two_calls
 
 import mcore
-from mcore.arrays import Array
 from mcore.backend import Fused
 from mcore.backends.numba_cpu import NumbaBackend
 from mcore.recurrence import Recurrence
@@ -33,27 +32,11 @@ LIMITS = {"float64": 1e-11, "float32": 5e-5}
 """The same sums in another order; float32 gradients of logits cancel to about a tenth."""
 
 
-DOCUMENTS = np.stack([np.repeat([0, 1, 2, 3], [40, 1, 129, 30]), np.zeros(200, np.int64)])
-"""Rows whose segments end at different tokens."""
-
-
 class Composed(NumbaBackend):
     """The fast operations, one after the other."""
 
     def fused(self, rule: Recurrence, router: Router) -> Fused | None:
         return None
-
-
-def two_calls(memory: Any, example: Example, cut: int) -> list[Array]:
-    """y and all gradients of a row in two calls, the second of which goes on from the first."""
-    first, second = example.pieces([cut, example.sizes.T - cut])
-    y, saved = memory.forward(first, document=DOCUMENTS[:, :cut])
-    later_y, then = memory.forward(second, saved.end, document=DOCUMENTS[:, cut:])
-    later = memory.backward(then, example.dy[:, cut:])
-    d_end = later.pop("state")
-    earlier = memory.backward(saved, example.dy[:, :cut], d_end)
-    ends = [d_end.online, d_end.checkpoints, d_end.contexts, d_end.keys]
-    return [y, later_y, *earlier.values(), *later.values(), *ends]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba_cases import DTYPES, SERIAL
+from numba_cases import DTYPES, SERIAL, two_calls
 
 import mcore
 from mcore.backend import SigmoidRead
@@ -17,26 +17,12 @@ NORMALIZED = {"kind": "linear", "feature_map": "elu1", "normalize": True}
 LIMITS = {"float64": 1e-12, "float32": 2e-5}
 """The same sums in another order."""
 
-DOCUMENTS = np.stack([np.repeat([0, 1, 2, 3], [40, 1, 129, 30]), np.zeros(200, np.int64)])
-"""Rows whose segments end at different tokens."""
-
 
 class Composed(NumbaBackend):
     """The fast operations, one after the other."""
 
     def sigmoid_read(self, rule: Recurrence) -> SigmoidRead | None:
         return None
-
-
-def everything(memory: Any, example: Example, cut: int) -> list[Any]:
-    """y and all gradients of a row in two calls, the second of which goes on from the first."""
-    first, second = example.pieces([cut, example.sizes.T - cut])
-    y, saved = memory.forward(first, document=DOCUMENTS[:, :cut])
-    later_y, then = memory.forward(second, saved.end, document=DOCUMENTS[:, cut:])
-    later = memory.backward(then, example.dy[:, cut:])
-    d_end = later.pop("state")
-    earlier = memory.backward(saved, example.dy[:, :cut], d_end)
-    return [y, later_y, *earlier.values(), *later.values(), d_end.online, d_end.checkpoints]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -51,7 +37,7 @@ def test_one_kernel_equals_composed(rule: str, start: str, dtype: str) -> None:
     )
     example = Example(composition, Sizes(2, 200, 2, 16, 20), seed=5)
     got, want = (
-        everything(mcore.memory(**composition, backend=b, dtype=dtype), example, 150)
+        two_calls(mcore.memory(**composition, backend=b, dtype=dtype), example, 150)
         for b in (SERIAL, Composed(1))
     )
     for a, b in zip(got, want, strict=True):
@@ -72,7 +58,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     )  # fmt: skip
     example = Example(composition, Sizes(2, 200, 2, 16, 20), seed=5)
     one, two = (
-        everything(mcore.memory(**composition, backend=NumbaBackend(n)), example, 150)
+        two_calls(mcore.memory(**composition, backend=NumbaBackend(n)), example, 150)
         for n in (1, 2)
     )
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))

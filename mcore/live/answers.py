@@ -62,7 +62,7 @@ class Answers:
 
     def line(self, place: int, x: Any, y: Array) -> str:
         """A line for item number `place`, given the model's outputs (O,) after it."""
-        vectors = getattr(self.model, "channels", None) is not None
+        vectors = self.model.channels is not None
         told = self._head(y) if vectors else self._token(int(x), y)
         return json.dumps({"at": place, **told}) + "\n"
 

@@ -169,7 +169,7 @@ class Vectors(Lines):
 
 def reader_of(model: "Model", offset: int, columns: list[int] | None) -> Reader:
     """What reads the input of a model from an offset on."""
-    data, channels = model.spec.data, getattr(model, "channels", None)
+    data, channels = model.spec.data, model.channels
     if channels is not None:
         return Vectors(offset, channels, getattr(data, "columns", ()), columns)
     return Bytes(offset) if data.task == "text" else Numbers(offset, model.vocab)

@@ -31,7 +31,7 @@ def checked(model: "Model", feeds: Mapping[Any, object]) -> list[Array]:
 
 
 def _check_shapes(model: "Model", names: Sequence[Id], arrays: Sequence[Array]) -> None:
-    channels = getattr(model, "channels", None)
+    channels = model.channels
     wide, rank = () if channels is None else (channels,), rank_of(model)
     for name, x in zip(names, arrays, strict=True):
         if x.ndim != rank or x.shape[1:] != wide or not len(x):
@@ -43,12 +43,12 @@ def _check_shapes(model: "Model", names: Sequence[Id], arrays: Sequence[Array]) 
 
 
 def _usable(model: "Model", x: Array) -> bool:
-    if getattr(model, "channels", None) is not None:
+    if model.channels is not None:
         return x.dtype.kind in "fiu" and not bool(np.isinf(x).any())
     return x.dtype.kind in "iu" and bool(x.min() >= 0) and bool(x.max() < model.vocab)
 
 
 def _wanted(model: "Model") -> str:
-    if getattr(model, "channels", None) is not None:
+    if model.channels is not None:
         return "has infinite numbers, or none; real numbers would do, or NaN where one is missing"
     return f"holds what is no token; integers from 0 to {model.vocab - 1} would do"
