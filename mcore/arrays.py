@@ -20,9 +20,11 @@ Array = NDArray[Any]
 
 
 def namespace(x: Array) -> ModuleType:
-    """The array library that owns `x`: the `numpy` or the `cupy` module."""
+    """The array library that owns `x`: the `numpy` or the `cupy` module, or one that is like them."""
     if isinstance(x, np.ndarray | np.generic):
         return np
+    if hasattr(x, "__array_namespace__"):
+        return cast(ModuleType, x.__array_namespace__())
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 

@@ -335,9 +335,8 @@ def get_backend(name: str, threads: int | None = None) -> Backend:
     """
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
-        hint = _HOW.get(name, "")
         raise BackendError(
-            f"backend {name!r} is not installed{hint}; installed: {', '.join(backend_names())}"
+            f"backend {name!r} is not installed; installed: {', '.join(backend_names())}"
         )
     if len({entry.value for entry in found}) > 1:
         owners = " and ".join(sorted(_owner(entry) for entry in found))
@@ -355,8 +354,7 @@ def get_backend(name: str, threads: int | None = None) -> Backend:
 
 def report() -> list[BackendReport]:
     """What is here, what is accelerated, and what is missing, for every known backend."""
-    names = sorted({*backend_names(), *_HOW})
-    return [_report(name) for name in names]
+    return [_report(name) for name in backend_names()]
 
 
 def _report(name: str) -> BackendReport:
@@ -371,8 +369,3 @@ def _report(name: str) -> BackendReport:
 
 def _owner(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else entry.value
-
-
-_HOW = {
-    "cupy": ": this version has no GPU backend yet; `backend: numba` runs on any CPU",
-}

@@ -10,8 +10,7 @@ from pydantic_core import PydanticCustomError
 from mcore.spec.schema.base import Count, Section
 from mcore.spec.suggest import hint
 
-_OURS = ("numba", "reference")
-_LATER = ("cupy",)
+_OURS = ("cupy", "numba", "reference")
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -27,8 +26,6 @@ def _must_be_installed(name: str, info: ValidationInfo) -> str:
 
 
 def _missing(name: str, installed: Sequence[str]) -> str:
-    if name in _LATER:
-        return f"{name!r} is not part of this version; installed here: {', '.join(installed)}"
     return f"{name!r} is not an installed backend{hint(name, installed)}"
 
 

@@ -1,0 +1,142 @@
+"""The CuPy backend as an object."""
+
+import os
+from typing import Any
+
+from mcore.arrays import Array
+from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
+from mcore.backends.cupy_gpu.cuda_device import CudaDevice
+from mcore.backends.cupy_gpu.device import Device
+from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
+from mcore.backends.cupy_gpu.host import on_host
+from mcore.backends.cupy_gpu.pairs import Kept, Pair
+from mcore.cache import MemoryState
+from mcore.recurrence import Inputs, Recurrence
+from mcore.router import Pool, Router
+from mcore.segments import Segments
+
+EMULATED = "MCORE_EMULATED_GPU"
+"""Set to 1, this variable of the environment makes the CPU stand for the GPU: for tests."""
+
+
+class CupyBackend:
+    """CUDA kernels on one GPU. Each method is specified in `mcore.backend.Backend`.
+
+    Attributes:
+        device: what runs them.
+    """
+
+    name = "cupy"
+    threads = 1
+
+    def __init__(self, threads: int | None = None, device: Device | None = None) -> None:
+        self.device = device or chosen_device()
+        self.xp = self.device.xp
+
+    def accelerates(self) -> frozenset[tuple[str, str]]:
+        """What has kernels; the rest is computed on the host."""
+        tables = (("scan", SCANS), ("read", READS), ("soup", SOUPS))
+        return frozenset({(rule, op) for op, table in tables for rule in table})
+
+    def scan(
+        self, rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments
+    ) -> tuple[Scan, Any]:
+        """Online reads and checkpoints."""
+        pair = SCANS.get(rule.kind, _ON_HOST["scan"])
+        return self._run(pair, rule, inputs, carry, segments)
+
+    def scan_backward(
+        self, saved: Kept, d_reads: Array, d_checkpoints: Array
+    ) -> tuple[dict[str, Array], Array | None]:
+        """Gradients of `scan`."""
+        found: tuple[dict[str, Array], Array | None] = self._back(saved, d_reads, d_checkpoints)
+        return found
+
+    def route(
+        self, u: Array, keys: Array, segments: Segments, router: Router, pool: Pool
+    ) -> tuple[Routes, Any]:
+        """Gates and contexts."""
+        return self._run(_ON_HOST["route"], u, keys, segments, router, pool)
+
+    def route_backward(
+        self, saved: Kept, d_gates: Array, d_contexts: Array
+    ) -> tuple[Array, Array, Pool]:
+        """Gradients of `route`."""
+        found: tuple[Array, Array, Pool] = self._back(saved, d_gates, d_contexts)
+        return found
+
+    def read(
+        self,
+        rule: Recurrence,
+        q: Array,
+        checkpoints: Array,
+        gates: Array | None,
+        segments: Segments,
+    ) -> tuple[Array, Any]:
+        """Weighted answers of the visible checkpoints."""
+        pair = READS.get(rule.kind, _ON_HOST["read"])
+        return self._run(pair, rule, q, checkpoints, gates, segments)
+
+    def read_backward(self, saved: Kept, dy: Array) -> tuple[Array, Array, Array | None]:
+        """Gradients of `read`."""
+        found: tuple[Array, Array, Array | None] = self._back(saved, dy)
+        return found
+
+    def fused(self, rule: Recurrence, router: Router) -> Fused | None:
+        """Nothing: layers are composed of their operations."""
+        return None
+
+    def sigmoid_read(self, rule: Recurrence) -> SigmoidRead | None:
+        """Nothing, as for `fused`."""
+        return None
+
+    def soup(
+        self,
+        rule: Recurrence,
+        inputs: Inputs,
+        carry: Array | None,
+        segments: Segments,
+        cached: tuple[Array, Array],
+    ) -> tuple[Array, Any]:
+        """The answer of the mixed memory."""
+        pair = SOUPS.get(rule.kind, _ON_HOST["soup"])
+        return self._run(pair, rule, inputs, carry, segments, cached)
+
+    def soup_backward(
+        self, saved: Kept, dy: Array
+    ) -> tuple[dict[str, Array], Array | None, Array, Array]:
+        """Gradients of `soup`."""
+        found: tuple[dict[str, Array], Array | None, Array, Array] = self._back(saved, dy)
+        return found
+
+    def attention(self, q: Array, k: Array, v: Array, window: int | None) -> tuple[Array, Any]:
+        """Causal softmax attention."""
+        return self._run(_ON_HOST["attention"], q, k, v, window)
+
+    def attention_backward(self, saved: Kept, dy: Array) -> tuple[Array, Array, Array]:
+        """Gradients of `attention`."""
+        found: tuple[Array, Array, Array] = self._back(saved, dy)
+        return found
+
+    def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
+        """None."""
+        return None
+
+    def _run(self, pair: Pair, *arguments: Any) -> tuple[Any, Kept]:
+        output, saved = pair.forward(self.device, *arguments)
+        return output, Kept(pair, saved)
+
+    def _back(self, saved: Kept, *d_output: Any) -> Any:
+        return saved.pair.backward(self.device, saved.saved, *d_output)
+
+
+def chosen_device() -> Device:
+    """The current GPU, or what stands for it."""
+    if os.environ.get(EMULATED, "0") not in ("", "0"):
+        from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
+
+        return EmulatedDevice()
+    return CudaDevice()
+
+
+_ON_HOST = {name: on_host(name) for name in ("scan", "route", "read", "soup", "attention")}

@@ -1,0 +1,30 @@
+// Matrices between global memory and shared memory; what lies outside is zero and is not stored.
+#pragma once
+#include "base.cuh"
+
+// A matrix in global memory whose rows lie `stride` apart: `rows` x `columns` of it are real.
+template <class T>
+struct Matrix {
+  T* at;
+  long long stride;
+  int rows, columns;
+  __device__ __forceinline__ Real get(int i, int j) const {
+    return i < rows && j < columns ? Real(at[i * stride + j]) : Real(0);
+  }
+};
+
+// to[i * apart + j] = from(i, j) for i < M, j < N, by all threads of the block. No barrier.
+template <int M, int N, class T>
+__device__ __forceinline__ void load(Real* to, int apart, Matrix<T> from) {
+  for (int at = threadIdx.x; at < M * N; at += blockDim.x)
+    to[at / N * apart + at % N] = from.get(at / N, at % N);
+}
+
+// to(i, j) = from[i * apart + j] for what is real, by all threads of the block. No barrier.
+template <int M, int N, class T>
+__device__ __forceinline__ void store(Matrix<T> to, const Real* from, int apart) {
+  for (int at = threadIdx.x; at < M * N; at += blockDim.x) {
+    int i = at / N, j = at % N;
+    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = T(from[i * apart + j]);
+  }
+}

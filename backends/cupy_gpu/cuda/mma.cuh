@@ -1,0 +1,58 @@
+// Warp-wide matrix products: D (16 x 8) += A (16 x 8) B (8 x 8).
+//
+// Lane (4 g + t) holds D[g][2t], D[g][2t+1], D[g+8][2t], D[g+8][2t+1]; A[g][t], A[g+8][t],
+// A[g][t+4], A[g+8][t+4]; and B[t][g], B[t+4][g]: the layout of mma.m16n8k8 (PTX ISA).
+#pragma once
+#include "base.cuh"
+
+// A float rounded to the 10 bits of mantissa that TF32 keeps, to nearest, ties away from zero.
+__device__ __forceinline__ unsigned tf32(float value) {
+#ifdef MC_EMULATED
+  return (__float_as_uint(value) + 0x1000u) & ~0x1fffu;
+#else
+  unsigned rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(value));
+  return rounded;
+#endif
+}
+
+__device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
+                                         const unsigned (&b)[2]) {
+#ifdef MC_EMULATED
+  int lane = emulation::block.current & 31, g = lane >> 2, t = lane & 3;
+  float rows[2][8], columns[2][8];
+  for (int k = 0; k < 8; ++k) {
+    for (int half = 0; half < 2; ++half) {
+      float low = __shfl_sync(EVERY_LANE, __uint_as_float(a[half]), 4 * g + (k & 3));
+      float high = __shfl_sync(EVERY_LANE, __uint_as_float(a[half + 2]), 4 * g + (k & 3));
+      rows[half][k] = k < 4 ? low : high;
+      low = __shfl_sync(EVERY_LANE, __uint_as_float(b[0]), 4 * (2 * t + half) + (k & 3));
+      high = __shfl_sync(EVERY_LANE, __uint_as_float(b[1]), 4 * (2 * t + half) + (k & 3));
+      columns[half][k] = k < 4 ? low : high;
+    }
+  }
+  for (int row = 0; row < 2; ++row)
+    for (int column = 0; column < 2; ++column)
+      for (int k = 0; k < 8; ++k) d[2 * row + column] += rows[row][k] * columns[column][k];
+#else
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// The same from floats: `MC_PRODUCTS` says from how many TF32 products.
+__device__ __forceinline__ void mma_float(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+  unsigned a_high[4], b_high[2];
+  for (int i = 0; i < 4; ++i) a_high[i] = tf32(a[i]);
+  for (int i = 0; i < 2; ++i) b_high[i] = tf32(b[i]);
+#if MC_PRODUCTS == 3
+  unsigned a_low[4], b_low[2];
+  for (int i = 0; i < 4; ++i) a_low[i] = tf32(a[i] - __uint_as_float(a_high[i]));
+  for (int i = 0; i < 2; ++i) b_low[i] = tf32(b[i] - __uint_as_float(b_high[i]));
+  mma_tf32(d, a_low, b_high);
+  mma_tf32(d, a_high, b_low);
+#endif
+  mma_tf32(d, a_high, b_high);
+}

@@ -1,0 +1,106 @@
+"""A real GPU, through CuPy."""
+
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from mcore.arrays import Array
+from mcore.backends.cupy_gpu.device import Kernel, Shape, arguments
+from mcore.backends.cupy_gpu.sources import Variant, source
+from mcore.errors import BackendError
+
+STATIC_SHARED = 48 << 10
+"""Bytes of shared memory that a block may have without asking for more."""
+
+
+class CudaDevice:
+    """One GPU. Work goes to CuPy's current stream, so `with stream:` around a call is honoured.
+
+    Attributes:
+        index: among those visible (`CUDA_VISIBLE_DEVICES`).
+
+    Raises:
+        BackendError: CuPy, the driver or the device is missing; says what would do.
+    """
+
+    def __init__(self, index: int | None = None) -> None:
+        self.xp: ModuleType = usable_cupy()
+        count = self.xp.cuda.runtime.getDeviceCount()
+        self.index = self.xp.cuda.Device().id if index is None else index
+        if not 0 <= self.index < count:
+            raise BackendError(
+                f"backend cupy: device {index} asked for; 0 to {count - 1}, which are visible, "
+                "would do"
+            )
+        self.name = self.xp.cuda.runtime.getDeviceProperties(self.index)["name"].decode()
+        self._kernels: dict[tuple[Variant, str], Any] = {}
+
+    def kernel(self, variant: Variant, name: str) -> Kernel:
+        """See `Device.kernel`."""
+        raw = self._kernels.get((variant, name))
+        if raw is None:
+            with self.xp.cuda.Device(self.index):
+                raw = _module(self.xp, self.index, variant).get_function(name)
+            self._kernels[variant, name] = raw
+
+        def call(grid: Shape, block: Shape, values: Sequence[Any], shared: int = 0) -> None:
+            if shared > STATIC_SHARED and raw.max_dynamic_shared_size_bytes < shared:
+                raw.max_dynamic_shared_size_bytes = shared
+            raw(grid, block, tuple(arguments(values, variant.real)), shared_mem=shared)
+
+        return call
+
+    def upload(self, x: Array) -> Array:
+        """See `Device.upload`."""
+        with self.xp.cuda.Device(self.index):
+            copied: Array = self.xp.asarray(x)
+            return copied
+
+    def download(self, x: Array) -> Array:
+        """See `Device.download`."""
+        copied: Array = self.xp.asnumpy(x)
+        return copied
+
+
+def usable_cupy() -> ModuleType:
+    """CuPy, on a machine where it has a GPU to run on.
+
+    Raises:
+        BackendError: what exactly is missing, and what would do.
+    """
+    try:
+        import cupy
+    except ImportError:
+        raise BackendError(
+            "backend cupy: CuPy is not installed; pip install 'mcore[cuda13]' (or [cuda12] for a "
+            "driver older than 580) would do"
+        ) from None
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise BackendError(f"backend cupy: {_without(cupy, error)}") from None
+    if count == 0:
+        raise BackendError(
+            "backend cupy: the driver sees no GPU; check CUDA_VISIBLE_DEVICES and nvidia-smi"
+        )
+    found: ModuleType = cupy
+    return found
+
+
+def _without(cupy: Any, error: Exception) -> str:
+    wanted, found = cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion()
+    if not found:
+        return "CuPy is installed, but no NVIDIA driver is loaded on this machine"
+    if found // 1000 < wanted // 1000:
+        return (
+            f"the driver knows CUDA {found // 1000}, this CuPy needs CUDA {wanted // 1000}; "
+            "a newer driver, or pip install 'mcore[cuda12]', would do"
+        )
+    return f"no GPU can be used: {error}"
+
+
+@cache
+def _module(cupy: ModuleType, index: int, variant: Variant) -> Any:
+    return cupy.RawModule(code=source(variant.family), options=("-std=c++17", *variant.options))

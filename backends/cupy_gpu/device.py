@@ -1,0 +1,60 @@
+"""What runs the kernels: a GPU through CuPy, or the CPU in its place, by the same calls."""
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backends.cupy_gpu.sources import Variant
+
+Shape = tuple[int, ...]
+"""Of a grid or a block: up to three numbers."""
+
+Kernel = Callable[[Shape, Shape, Sequence[Any], int], None]
+"""`kernel(grid, block, arguments, shared bytes)`; arguments are arrays, integers, floats, None."""
+
+
+class Device(Protocol):
+    """Where arrays lie and kernels run.
+
+    Attributes:
+        xp: the array library, called like NumPy.
+        name: of the device, for people.
+    """
+
+    xp: ModuleType
+    name: str
+
+    def kernel(self, variant: Variant, name: str) -> Kernel:
+        """A kernel of a source, compiled on first use."""
+
+    def upload(self, x: Array) -> Array:
+        """A copy of a host array on the device."""
+
+    def download(self, x: Array) -> Array:
+        """A copy of a device array on the host; waits for the device."""
+
+
+def arguments(values: Sequence[Any], real: str) -> list[Any]:
+    """Integers as C's int, floats as the kernel's Real, None as a null pointer; arrays as they are.
+
+    Raises:
+        TypeError: a kernel would read a host array, or one that is not contiguous.
+    """
+    return [_argument(value, np.dtype(real)) for value in values]
+
+
+def _argument(value: Any, real: "np.dtype[Any]") -> Any:
+    if value is None:
+        return np.uint64(0)
+    if isinstance(value, bool | int | np.integer):
+        return np.int32(value)
+    if isinstance(value, float):
+        return real.type(value)
+    if isinstance(value, np.ndarray):
+        raise TypeError("a kernel got an array that lies on the host")
+    if not value.flags.c_contiguous:
+        raise TypeError(f"a kernel got an array {value.shape} that is not contiguous")
+    return value

@@ -1,0 +1,70 @@
+"""CUDA sources as one text each: our own headers are written into them.
+
+So what is compiled depends on nothing but the text and the options, and a cache keyed by both never
+gives a stale kernel. No header of a CUDA toolkit is needed.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parent / "cuda"
+
+REALS = {"float32": "float", "float64": "double", "bfloat16": "Bfloat16"}
+"""What CUDA calls a dtype."""
+
+_INCLUDE = re.compile(r'^\s*#include "([\w.]+)"\s*$', re.MULTILINE)
+_ONCE = re.compile(r"^#pragma once\n", re.MULTILINE)
+_KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
+
+
+class Variant(NamedTuple):
+    """A source with everything that is fixed when it is compiled.
+
+    Attributes:
+        family: the source's name, `cuda/<family>.cu`.
+        real: dtype of states and sums.
+        token: dtype of arrays over tokens.
+        sizes: names and values of further constants, such as `(("MC_KEYS", 64),)`.
+    """
+
+    family: str
+    real: str
+    token: str
+    sizes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Definitions for the compiler."""
+        types = (f"-DMC_REAL={REALS[self.real]}", f"-DMC_TOKEN={REALS[self.token]}")
+        return (*types, *(f"-D{name}={value}" for name, value in self.sizes))
+
+
+def families() -> list[str]:
+    """Names of all sources."""
+    return sorted(path.stem for path in FOLDER.glob("*.cu"))
+
+
+@cache
+def source(family: str) -> str:
+    """The text of a family's source, our headers in place of their `#include`."""
+    return _expanded(f"{family}.cu", set())
+
+
+@cache
+def kernels(family: str) -> tuple[str, ...]:
+    """Names of the kernels of a family."""
+    return tuple(_KERNEL.findall(source(family)))
+
+
+def _expanded(name: str, seen: set[str]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        inner = match.group(1)
+        if inner in seen:
+            return ""
+        seen.add(inner)
+        return _expanded(inner, seen)
+
+    text = _ONCE.sub("", (FOLDER / name).read_text())
+    return f'#line 1 "{name}"\n' + _INCLUDE.sub(replace, text)

@@ -1,0 +1,120 @@
+"""Kernels of the GPU backend held to the reference, operation by operation, on the CPU.
+
+`Held` is the reference backend; beside every operation it also runs the GPU's, emulated, on the
+same arrays, and compares the two: forward when it is called, backward likewise. So a memory on this
+backend is a test of the operations that it calls, with whatever cuts, states and documents it has.
+"""
+
+from typing import Any
+
+import numpy as np
+from tolerances import tolerance
+
+import mcore
+from mcore.backends.cupy_gpu.backend import CupyBackend
+from mcore.backends.cupy_gpu.emulation.array import DeviceArray
+from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
+from mcore.backends.cupy_gpu.host import moved
+from mcore.backends.numpy_ref.backend import ReferenceBackend
+from mcore.testing.agreement import answer
+from mcore.testing.strategies import Example
+
+Twice = tuple[Any, Any]
+
+
+class Held(ReferenceBackend):
+    """Compares each operation with the GPU's; raises AssertionError where they differ.
+
+    Attributes:
+        gpu: the backend under test.
+        compared: names of the operations compared so far.
+    """
+
+    def __init__(self, dtype: str, seed: int = 1, gpu: CupyBackend | None = None) -> None:
+        super().__init__()
+        self.gpu = gpu or CupyBackend(device=EmulatedDevice(seed))
+        self.dtype = dtype
+        self.compared: set[str] = set()
+
+    def scan(self, *arguments: Any) -> Twice:
+        return self._forward("scan", arguments)
+
+    def scan_backward(self, saved: Twice, *d_output: Any) -> Any:
+        return self._backward("scan_backward", saved, d_output)
+
+    def route(self, *arguments: Any) -> Twice:
+        return self._forward("route", arguments)
+
+    def route_backward(self, saved: Twice, *d_output: Any) -> Any:
+        return self._backward("route_backward", saved, d_output)
+
+    def read(self, *arguments: Any) -> Twice:
+        return self._forward("read", arguments)
+
+    def read_backward(self, saved: Twice, *d_output: Any) -> Any:
+        return self._backward("read_backward", saved, d_output)
+
+    def soup(self, *arguments: Any) -> Twice:
+        return self._forward("soup", arguments)
+
+    def soup_backward(self, saved: Twice, *d_output: Any) -> Any:
+        return self._backward("soup_backward", saved, d_output)
+
+    def attention(self, *arguments: Any) -> Twice:
+        return self._forward("attention", arguments)
+
+    def attention_backward(self, saved: Twice, *d_output: Any) -> Any:
+        return self._backward("attention_backward", saved, d_output)
+
+    def _forward(self, name: str, arguments: tuple[Any, ...]) -> Twice:
+        want, saved = getattr(ReferenceBackend, name)(self, *arguments)
+        got, kept = getattr(self.gpu, name)(*self._up(arguments))
+        self._compare(name, got, want)
+        return want, (saved, kept)
+
+    def _backward(self, name: str, saved: Twice, d_output: tuple[Any, ...]) -> Any:
+        want = getattr(ReferenceBackend, name)(self, saved[0], *d_output)
+        got = getattr(self.gpu, name)(saved[1], *self._up(d_output))
+        self._compare(name, got, want)
+        return want
+
+    def _up(self, arguments: Any) -> Any:
+        return moved(arguments, self.gpu.device.upload, np.ndarray)
+
+    def _compare(self, name: str, got: Any, want: Any) -> None:
+        self.compared.add(name)
+        kind = "backward" if name.endswith("backward") else "forward"
+        agree(name, got, want, tolerance(self.dtype, kind))
+
+
+def agree(place: str, got: Any, want: Any, allowed: float) -> None:
+    """Raise AssertionError unless device arrays equal host arrays, entry for entry."""
+    if want is None:
+        assert got is None, f"{place}: {got} where None was expected"
+    elif isinstance(want, dict):
+        assert got.keys() == want.keys(), f"{place}: {sorted(got)}, expected {sorted(want)}"
+        for name in want:
+            agree(f"{place}.{name}", got[name], want[name], allowed)
+    elif isinstance(want, tuple):
+        assert len(got) == len(want), place
+        for index, (mine, theirs) in enumerate(zip(got, want, strict=True)):
+            agree(f"{place}[{index}]", mine, theirs, allowed)
+    else:
+        assert isinstance(got, DeviceArray), f"{place}: {type(got)} is not on the device"
+        _close(place, got.get(), want, allowed)
+
+
+def _close(place: str, got: Any, want: Any, allowed: float) -> None:
+    assert got.shape == want.shape, f"{place}: {got.shape}, expected {want.shape}"
+    assert got.dtype == want.dtype, f"{place}: {got.dtype}, expected {want.dtype}"
+    if not want.size:
+        return
+    error = float(np.abs(got - want).max()) / max(float(np.abs(want).max()), 1e-30)
+    assert error <= allowed, f"{place}: off by {error:.1e}, {allowed:.0e} allowed"
+
+
+def hold(example: Example, dtype: str, seed: int = 1) -> set[str]:
+    """Forward and backward of an example's memory, every operation compared; which they were."""
+    backend = Held(dtype, seed)
+    answer(mcore.memory(**example.composition, backend=backend, dtype=dtype), example)
+    return backend.compared
