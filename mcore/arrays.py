@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def namespace(x: Array) -> ModuleType:
-    """The array library that owns `x`: the `numpy` or the `cupy` module, or one that is like them."""
+    """The array library that owns `x`: `numpy`, `cupy`, or a module that is like them."""
     if isinstance(x, np.ndarray | np.generic):
         return np
     if hasattr(x, "__array_namespace__"):
