@@ -14,8 +14,7 @@ FOLDER = Path(__file__).parent / "cuda"
 REALS = {"float32": "float", "float64": "double", "bfloat16": "Bfloat16"}
 """What CUDA calls a dtype."""
 
-_INCLUDE = re.compile(r'^\s*#include "([\w.]+)"\s*$', re.MULTILINE)
-_ONCE = re.compile(r"^#pragma once\n", re.MULTILINE)
+_INCLUDE = re.compile(r'\s*#include "([\w.]+)"\s*$')
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 
 
@@ -59,12 +58,15 @@ def kernels(family: str) -> tuple[str, ...]:
 
 
 def _expanded(name: str, seen: set[str]) -> str:
-    def replace(match: re.Match[str]) -> str:
-        inner = match.group(1)
-        if inner in seen:
-            return ""
-        seen.add(inner)
-        return _expanded(inner, seen)
-
-    text = _ONCE.sub("", (FOLDER / name).read_text())
-    return f'#line 1 "{name}"\n' + _INCLUDE.sub(replace, text)
+    """A file with its includes written out, each once; messages still name file and line."""
+    lines = [f'#line 1 "{name}"']
+    for number, line in enumerate((FOLDER / name).read_text().splitlines(), 1):
+        found = _INCLUDE.match(line)
+        if found is None:
+            lines.append("" if line == "#pragma once" else line)
+        elif found.group(1) not in seen:
+            seen.add(found.group(1))
+            lines += [_expanded(found.group(1), seen), f'#line {number + 1} "{name}"']
+        else:
+            lines.append("")
+    return "\n".join(lines)

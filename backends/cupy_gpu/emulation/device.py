@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -33,17 +33,21 @@ class EmulatedDevice:
         seed: draws the order in which the threads of a block take turns; 0 for ascending.
         sanitize: whether kernels are built with the address and undefined-behaviour sanitizers,
             whose libraries must then have been loaded before Python's.
+        edit: changes the text of every source before it is built: tests plant mistakes with it.
     """
 
     name = "emulated on the CPU"
 
-    def __init__(self, seed: int = 0, sanitize: bool = False) -> None:
+    def __init__(
+        self, seed: int = 0, sanitize: bool = False, edit: Callable[[str], str] | None = None
+    ) -> None:
         self.xp: ModuleType = namespace
-        self.seed, self.sanitize = seed, sanitize
+        self.seed, self.sanitize, self.edit = seed, sanitize, edit
 
     def kernel(self, variant: Variant, name: str) -> Kernel:
         """See `Device.kernel`."""
-        library = built(variant, self.sanitize)
+        text = source(variant.family)
+        library = built(variant, self.edit(text) if self.edit else text, self.sanitize)
         launch = getattr(library, f"mc_launch_{name}")
         launch.restype = ctypes.c_char_p
         sizes = _argument_sizes(library, name)
@@ -73,9 +77,9 @@ class EmulatedDevice:
 
 
 @cache
-def built(variant: Variant, sanitize: bool) -> ctypes.PyDLL:
-    """The library of a source; built once for its text and options, by any process."""
-    text = _program(variant)
+def built(variant: Variant, text: str, sanitize: bool) -> ctypes.PyDLL:
+    """The library of a source `text`; built once for it and its options, by any process."""
+    text = _program(variant.family, text)
     flags = (*(_SANITIZED if sanitize else _PLAIN), *variant.options)
     headers = "".join(path.read_text() for path in sorted(HEADERS.glob("*.h")))
     key = hashlib.sha256("\n".join((text, headers, *flags)).encode()).hexdigest()[:24]
@@ -99,10 +103,9 @@ def _build(text: str, flags: Sequence[str], library: Path) -> None:
     partial.replace(library)
 
 
-def _program(variant: Variant) -> str:
-    names = kernels(variant.family)
-    exports = "\n".join(f"MC_EXPORT({name})" for name in names)
-    return f'#include "cuda_emulation.h"\n{source(variant.family)}\n{exports}\n'
+def _program(family: str, text: str) -> str:
+    exports = "\n".join(f"MC_EXPORT({name})" for name in kernels(family))
+    return f'#include "cuda_emulation.h"\n{text}\n{exports}\n'
 
 
 def _folder() -> Path:
