@@ -100,11 +100,13 @@ def agree(place: str, got: Any, want: Any, allowed: float) -> None:
         for index, (mine, theirs) in enumerate(zip(got, want, strict=True)):
             agree(f"{place}[{index}]", mine, theirs, allowed)
     else:
-        assert isinstance(got, DeviceArray), f"{place}: {type(got)} is not on the device"
-        _close(place, got.get(), want, allowed)
+        close_to(place, got, want, allowed)
 
 
-def _close(place: str, got: Any, want: Any, allowed: float) -> None:
+def close_to(place: str, found: Any, want: Any, allowed: float) -> None:
+    """Raise AssertionError unless a device array equals a host array."""
+    assert isinstance(found, DeviceArray), f"{place}: {type(found)} is not on the device"
+    got = found.get()
     assert got.shape == want.shape, f"{place}: {got.shape}, expected {want.shape}"
     assert got.dtype == want.dtype, f"{place}: {got.dtype}, expected {want.dtype}"
     if not want.size:

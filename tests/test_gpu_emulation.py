@@ -1,4 +1,4 @@
-"""The emulated GPU: that it computes what CUDA would, and that it finds what a GPU would not tell."""
+"""The emulated GPU: it computes what CUDA would, and finds what a GPU would not tell."""
 
 import os
 import shutil
@@ -126,7 +126,7 @@ def test_a_wrong_stride_is_found() -> None:
 
 def test_a_barrier_in_a_branch_is_found() -> None:
     edit = planted(BARRIER, "  if (threadIdx.x < 64) __syncthreads();\n  Tile<SIZE")
-    with pytest.raises(RuntimeError, match="different __syncthreads|deadlock"):
+    with pytest.raises(RuntimeError, match=r"different __syncthreads|deadlock"):
         product(EmulatedDevice(edit=edit), "float32")
 
 
@@ -138,19 +138,20 @@ def test_too_little_shared_memory_is_found() -> None:
         kernel((1,), (128,), (xp.zeros(8), xp.zeros(()), 8), 16)
 
 
-OUT_OF_BOUNDS = '''
+OUT_OF_BOUNDS = """
 import numpy as np
 from pathlib import Path
 from mcore.backends.cupy_gpu import sources
 sources.FOLDER = Path({folder!r})
 from mcore.backends.cupy_gpu.emulation import namespace as xp
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
-device = EmulatedDevice(sanitize=True, edit=lambda text: text.replace("i < count;", "i <= {count};"))
+edit = lambda text: text.replace("i < count;", "i <= {count};")
+device = EmulatedDevice(sanitize=True, edit=edit)
 variant = sources.Variant("tile_product", "float64", "float64")
 total = xp.zeros(())
 device.kernel(variant, "sum_of_squares")((1,), (128,), (xp.ones(512), total, 512), 32)
 print("total", float(total))
-'''
+"""
 
 
 @pytest.mark.parametrize(("count", "found"), [("count", True), ("count - 1", False)])

@@ -5,6 +5,7 @@ from typing import Any
 
 from mcore.arrays import Array
 from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
+from mcore.backends.cupy_gpu import decode as _decode
 from mcore.backends.cupy_gpu.cuda_device import CudaDevice
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
@@ -119,8 +120,8 @@ class CupyBackend:
         return found
 
     def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
-        """None."""
-        return None
+        """Four kernels a token for matrix memories whose reads are not divided; others step."""
+        return _decode.decoder(self.device, decoding, state)
 
     def _run(self, pair: Pair, *arguments: Any) -> tuple[Any, Kept]:
         output, saved = pair.forward(self.device, *arguments)

@@ -1,6 +1,6 @@
 """A real GPU, through CuPy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -50,6 +50,17 @@ class CudaDevice:
             raw(grid, block, tuple(arguments(values, variant.real)), shared_mem=shared)
 
         return call
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """See `Device.capture`."""
+        stream = self.xp.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                function()
+            finally:
+                graph = stream.end_capture()
+        return lambda: graph.launch(self.xp.cuda.get_current_stream())
 
     def upload(self, x: Array) -> Array:
         """See `Device.upload`."""

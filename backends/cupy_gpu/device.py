@@ -30,6 +30,12 @@ class Device(Protocol):
     def kernel(self, variant: Variant, name: str) -> Kernel:
         """A kernel of a source, compiled on first use."""
 
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """The kernels that `function` launches, as a graph: calling it launches them all at once.
+
+        They are not run here. Arrays that they work on must stay where they are.
+        """
+
     def upload(self, x: Array) -> Array:
         """A copy of a host array on the device."""
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +43,7 @@ class EmulatedDevice:
     ) -> None:
         self.xp: ModuleType = namespace
         self.seed, self.sanitize, self.edit = seed, sanitize, edit
+        self._captured: list[Callable[[], None]] | None = None
 
     def kernel(self, variant: Variant, name: str) -> Kernel:
         """See `Device.kernel`."""
@@ -53,6 +54,9 @@ class EmulatedDevice:
         sizes = _argument_sizes(library, name)
 
         def call(grid: Shape, block: Shape, values: Sequence[Any], shared: int = 0) -> None:
+            if self._captured is not None:
+                self._captured.append(partial(call, grid, block, values, shared))
+                return
             held = [_plain(x) for x in arguments(values, variant.real)]
             if [x.nbytes for x in held] != sizes:
                 found = [x.nbytes for x in held]
@@ -66,6 +70,20 @@ class EmulatedDevice:
                 raise RuntimeError(f"{name}: {error.decode()}")
 
         return call
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """See `Device.capture`."""
+        self._captured = []
+        try:
+            function()
+        finally:
+            launches, self._captured = self._captured, None
+
+        def replay() -> None:
+            for launch in launches:
+                launch()
+
+        return replay
 
     def upload(self, x: Array) -> Any:
         """See `Device.upload`."""
