@@ -19,13 +19,14 @@ COMMANDS = {
     "pool": "many streams in a pool beside as many sessions",
     "model": "a whole training step beside the same model in PyTorch",
     "interop": "what JAX and PyTorch add to a memory",
+    "gpu": "the GPU backend: held to the reference, and beside what the device can do",
     "plot": "a picture of the layer and memory tables",
     "presets": "every recall preset for some steps",
     "quickstart": "the quickstart for several seeds",
     "motion": "series beside simple answers: classes and forecasts",
 }
 
-TRAINING = ("model", "presets", "quickstart", "motion")
+TRAINING = ("model", "presets", "quickstart", "motion", "gpu")
 """Commands that share the cores out themselves; the others limit every library to one thread."""
 
 
