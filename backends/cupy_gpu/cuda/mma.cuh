@@ -5,17 +5,13 @@
 #pragma once
 #include "base.cuh"
 
-// A float rounded to the 10 bits of mantissa that TF32 keeps, to nearest, ties away from zero.
+// A float rounded to the 10 bits of mantissa that TF32 keeps, to nearest, ties away from zero. Plain
+// integer operations: unlike `cvt.rna` the compiler can share them between products.
 __device__ __forceinline__ unsigned tf32(float value) {
-#ifdef MC_EMULATED
   return (__float_as_uint(value) + 0x1000u) & ~0x1fffu;
-#else
-  unsigned rounded;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(value));
-  return rounded;
-#endif
 }
 
+// The tensor cores ignore the lower 13 bits of what they multiply.
 __device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
                                          const unsigned (&b)[2]) {
 #ifdef MC_EMULATED
@@ -23,12 +19,12 @@ __device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
   float rows[2][8], columns[2][8];
   for (int k = 0; k < 8; ++k) {
     for (int half = 0; half < 2; ++half) {
-      float low = __shfl_sync(EVERY_LANE, __uint_as_float(a[half]), 4 * g + (k & 3));
-      float high = __shfl_sync(EVERY_LANE, __uint_as_float(a[half + 2]), 4 * g + (k & 3));
-      rows[half][k] = k < 4 ? low : high;
-      low = __shfl_sync(EVERY_LANE, __uint_as_float(b[0]), 4 * (2 * t + half) + (k & 3));
-      high = __shfl_sync(EVERY_LANE, __uint_as_float(b[1]), 4 * (2 * t + half) + (k & 3));
-      columns[half][k] = k < 4 ? low : high;
+      unsigned low = __shfl_sync(EVERY_LANE, a[half], 4 * g + (k & 3));
+      unsigned high = __shfl_sync(EVERY_LANE, a[half + 2], 4 * g + (k & 3));
+      rows[half][k] = __uint_as_float((k < 4 ? low : high) & ~0x1fffu);
+      low = __shfl_sync(EVERY_LANE, b[0], 4 * (2 * t + half) + (k & 3));
+      high = __shfl_sync(EVERY_LANE, b[1], 4 * (2 * t + half) + (k & 3));
+      columns[half][k] = __uint_as_float((k < 4 ? low : high) & ~0x1fffu);
     }
   }
   for (int row = 0; row < 2; ++row)
@@ -49,8 +45,8 @@ __device__ __forceinline__ void mma_float(float (&d)[4], const float (&a)[4], co
   for (int i = 0; i < 2; ++i) b_high[i] = tf32(b[i]);
 #if MC_PRODUCTS == 3
   unsigned a_low[4], b_low[2];
-  for (int i = 0; i < 4; ++i) a_low[i] = tf32(a[i] - __uint_as_float(a_high[i]));
-  for (int i = 0; i < 2; ++i) b_low[i] = tf32(b[i] - __uint_as_float(b_high[i]));
+  for (int i = 0; i < 4; ++i) a_low[i] = __float_as_uint(a[i] - __uint_as_float(a_high[i]));
+  for (int i = 0; i < 2; ++i) b_low[i] = __float_as_uint(b[i] - __uint_as_float(b_high[i]));
   mma_tf32(d, a_low, b_high);
   mma_tf32(d, a_high, b_low);
 #endif
