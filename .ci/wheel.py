@@ -8,6 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+SOURCES = (".py", ".cu", ".cuh", ".h")
+"""Files that must be in the wheel: Python, and what is compiled for a GPU or in its place."""
+
 USE = """
 import mcore, numpy as np, pathlib, importlib.resources
 assert "site-packages" in mcore.__file__, mcore.__file__
@@ -47,10 +50,12 @@ def _check_content(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"mcore"}, top
-    packed = {name for name in names if name.startswith("mcore/") and name.endswith(".py")}
+    packed = {name for name in names if name.startswith("mcore/")}
     folders = {"mcore": "mcore", "backends": "mcore/backends", "cli": "mcore/cli"}
     for folder, package in folders.items():
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix not in SOURCES:
+                continue
             relative = path.relative_to(ROOT / folder)
             if not any((ROOT / folder).joinpath(*relative.parts[:n]).is_symlink() for n in (1, 2)):
                 assert f"{package}/{relative.as_posix()}" in packed, f"{path} is not in the wheel"

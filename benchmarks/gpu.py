@@ -1,7 +1,8 @@
 """The CuPy backend on a GPU: is it right, and how near is it to what the device can do.
 
     python -m benchmarks gpu                    # everything; under eight minutes
-    python -m benchmarks gpu --only checks      # one part: checks, sanitizer, rates, layers, decode
+    python -m benchmarks gpu --only checks      # one part, or several: checks, sanitizer,
+                                                # rates, layers, decode, training
     python -m benchmarks gpu --emulated         # the same on the CPU, tiny: that the script works
 
 Every rule with every readout is held to the reference first, forward and backward; what differs is
@@ -17,31 +18,30 @@ import argparse
 import os
 import sys
 import time
+from importlib import import_module
 
-from benchmarks.gpu_lab import Lab, emulate
-
-PARTS = ("checks", "sanitizer", "rates", "layers", "decode")
+PARTS = ("checks", "sanitizer", "rates", "layers", "decode", "training")
 
 
 def main() -> None:
     """Run the parts in order, as long as there is time."""
     given = _arguments()
     if given.emulated:
-        emulate()
-    from benchmarks import gpu_checks, gpu_decode, gpu_layers, gpu_rates, gpu_sanitizer, gpu_table
+        os.environ["MCORE_EMULATED_GPU"] = "1"
+    from benchmarks import gpu_table
+    from benchmarks.gpu_lab import Lab
 
-    modules = (gpu_checks, gpu_sanitizer, gpu_rates, gpu_layers, gpu_decode)
     lab = Lab(deadline=time.monotonic() + 60 * given.minutes)
     print(f"{lab.name}: {'; '.join(lab.facts)}", flush=True)
     sound = True
-    for name, module in zip(PARTS, modules, strict=True):
+    for name in PARTS:
         if given.only and name not in given.only:
             continue
         if lab.left() <= 0:
             print(f"{name}: skipped, {given.minutes} minutes are over", flush=True)
             continue
         began = time.monotonic()
-        sound &= module.run(lab)
+        sound &= import_module(f"benchmarks.gpu_{name}").run(lab)
         print(f"{name}: {time.monotonic() - began:.1f} s", flush=True)
     gpu_table.publish(lab)
     sys.exit(0 if sound else 1)

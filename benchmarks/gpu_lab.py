@@ -15,11 +15,6 @@ RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5
 
 
-def emulate() -> None:
-    """Let the CPU stand for the GPU from here on."""
-    os.environ["MCORE_EMULATED_GPU"] = "1"
-
-
 class Lab:
     """A device, and the rows measured on it.
 
