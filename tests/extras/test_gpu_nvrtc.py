@@ -1,13 +1,11 @@
-"""The compiler that CuPy calls takes every source, without a GPU, a driver or a toolkit's headers."""
+"""The compiler that CuPy calls takes every source, without a GPU, a driver or a toolkit."""
 
 import pytest
-
-cupy = pytest.importorskip("cupy")
-
-from cupy.cuda import nvrtc
 from test_gpu_compile import asked
 
 from mcore.backends.cupy_gpu.sources import Variant, families, source
+
+nvrtc = pytest.importorskip("cupy.cuda.nvrtc")
 
 
 @pytest.fixture(autouse=True)
