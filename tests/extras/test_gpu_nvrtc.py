@@ -5,7 +5,7 @@ from test_gpu_compile import asked
 
 from mcore.backends.cupy_gpu.sources import Variant, families, source
 
-nvrtc = pytest.importorskip("cupy.cuda.nvrtc")
+nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
 
 
 @pytest.fixture(autouse=True)
