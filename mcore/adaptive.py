@@ -12,6 +12,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.documents import Cuts, Span, Stretch
 from mcore.misfit import Measure, Window
+from mcore.placing import to_host
 from mcore.segmentation import Adaptive
 from mcore.segments import Progress
 
@@ -55,7 +56,7 @@ def place(
     closes = np.zeros(len(spans), bool)
     while active := [cursor for cursor in cursors if cursor.spans]:
         window = _window(adaptive, active)
-        taken = _fitting(adaptive, measure.misfit(window), window)
+        taken = _fitting(adaptive, to_host(measure.misfit(window)), window)
         measure.advance(window, taken)
         for cursor, n, length in zip(active, taken.tolist(), window.length.tolist(), strict=True):
             if n == 0:

@@ -32,27 +32,40 @@ def as_array(name: str, x: object, dtype: str, xp: ModuleType) -> Array:
     """`x` as an array of library `xp` and of `dtype`, without a copy where it already is one.
 
     Anything that speaks DLPack (torch, jax, cupy) is taken over; lists and scalars are converted;
-    integers and bfloat16 are widened.
+    integers and bfloat16 are widened. What lies on the host is copied to the device of an `xp` that
+    has one.
 
     Raises:
         InputError: text, complex numbers, objects; arrays that cannot be taken over.
     """
+    return cast(Array, xp.asarray(converted(name, x, dtype, xp)))
+
+
+def converted(name: str, x: object, dtype: str, xp: ModuleType) -> Array:
+    """As `as_array`, but what lies on the host is left there.
+
+    Raises:
+        InputError: as `as_array`.
+    """
     array = received(name, x, xp)
     if array.dtype.kind not in "fiub" and array.dtype.name not in _SMALL_FLOATS:
         raise InputError(f"{name}: holds {array.dtype}; real numbers would do")
-    return cast(Array, xp.asarray(array, dtype=dtype))
+    library = np if isinstance(array, np.ndarray) else xp
+    return cast(Array, library.asarray(array, dtype=dtype))
 
 
 def received(name: str, x: object, xp: ModuleType) -> Array:
-    """`x` as an array of library `xp`, of whatever type its numbers are.
+    """`x` as an array of library `xp`, or of NumPy if it lies on the host; of whatever type.
 
     Raises:
         InputError: it is none, or cannot be taken over; see `mcore.dlpack`.
     """
-    if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack__") and hasattr(xp, "from_dlpack"):
+    if isinstance(x, xp.ndarray | np.ndarray):
+        return cast(Array, x)
+    if hasattr(x, "__dlpack__"):
         return cast(Array, taken_over(name, x, xp))
     try:
-        return cast(Array, xp.asarray(x))
+        return np.asarray(x)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: is not an array: {error}") from None
 

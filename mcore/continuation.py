@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.cache import MemoryState, settle_backward
 from mcore.ending import PassSaved, key_share
+from mcore.picking import add_to_one_each, per_row
 from mcore.router import Pool
 
 
@@ -33,13 +32,12 @@ def end_backward(saved: PassSaved, d_end: MemoryState | None) -> Ended:
         return nothing(saved, segments.cached + segments.count)
     given, merger = (d_end.checkpoints, d_end.contexts), saved.keeper.merger
     checkpoints, contexts = settle_backward(saved.joined, saved.settled[1], given, merger)
-    rows, column = np.arange(segments.rows), segments.cached + segments.final
-    idle = saved.idle[:, None, None]
-    checkpoints[rows, column] += np.where(idle, 0, d_end.online)
+    column, idle = segments.cached + segments.final, saved.idle
+    add_to_one_each(checkpoints, column, per_row(idle, 0, d_end.online))
     if contexts.shape[-1]:
-        contexts[rows, column] += np.where(idle, 0, key_share(saved) * d_end.keys)
+        add_to_one_each(contexts, column, per_row(idle, 0, key_share(saved) * d_end.keys))
     return Ended(
-        checkpoints, contexts, np.where(idle, d_end.online, 0), np.where(idle, d_end.keys, 0)
+        checkpoints, contexts, per_row(idle, d_end.online, 0), per_row(idle, d_end.keys, 0)
     )
 
 
@@ -47,11 +45,12 @@ def nothing(saved: PassSaved, slots: int) -> Ended:
     """Gradients of an end state that nobody goes on from, for so many columns."""
     before, segments = saved.before, saved.setting.segments
     checkpoints, contexts = saved.cache.checkpoints, saved.cache.contexts
+    xp = namespace(checkpoints)
     return Ended(
-        np.zeros((segments.rows, slots, *checkpoints.shape[2:]), checkpoints.dtype),
-        np.zeros((segments.rows, slots, *contexts.shape[2:]), contexts.dtype),
-        np.zeros_like(before.online),
-        np.zeros_like(before.keys),
+        xp.zeros((segments.rows, slots, *checkpoints.shape[2:]), checkpoints.dtype),
+        xp.zeros((segments.rows, slots, *contexts.shape[2:]), contexts.dtype),
+        xp.zeros_like(before.online),
+        xp.zeros_like(before.keys),
     )
 
 
@@ -60,13 +59,13 @@ def state_gradient(
 ) -> MemoryState:
     """The gradient with respect to the state that came in, in the shape of that state."""
     before, cached = saved.before, saved.setting.segments.cached
-    idle = saved.idle[:, None, None]
+    idle = saved.idle
     d_contexts, d_keys = ended.contexts[:, :cached], ended.keys
     if pool is not None:
         d_contexts = d_contexts + pool.contexts
-        d_keys = np.where(idle, d_keys, pool.keys)
+        d_keys = per_row(idle, d_keys, pool.keys)
     return MemoryState(
-        online=ended.online if d_online is None else np.where(idle, ended.online, d_online),
+        online=ended.online if d_online is None else per_row(idle, ended.online, d_online),
         checkpoints=ended.checkpoints[:, :cached],
         scales=before.scales,
         contexts=d_contexts,

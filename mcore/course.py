@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.cache import MemoryState
 from mcore.cutting import Visibility, assemble
 from mcore.documents import Arrivals, Cuts, Stretch
@@ -62,7 +62,7 @@ class MemorySaved:
     def reads(self) -> Array:
         """(B, T, H, V) answers of the online memory."""
         reads = [passed.saved.reads for passed in self.passes]
-        return reads[0] if len(reads) == 1 else np.concatenate(reads, axis=1)
+        return reads[0] if len(reads) == 1 else namespace(reads[0]).concatenate(reads, axis=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,7 +110,7 @@ def run(machine: Machine, course: Course) -> tuple[Array, list[Passed], Closed |
         passes.append(Passed(saved, renewed, begin, end))
         if end < course.tokens:
             before = saved.end
-    y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
+    y = outputs[0] if len(outputs) == 1 else namespace(outputs[0]).concatenate(outputs, axis=1)
     return y, passes, closed
 
 

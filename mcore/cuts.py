@@ -67,5 +67,5 @@ def _measure(adaptive: Adaptive, content: Content, carries: bool) -> Measure:
     if adaptive.rule == "drift":
         return Drift(inputs["k"], state.keys)
     dims = rule.dims(inputs)
-    initial = np.asarray(rule.initial(inputs, dims)).reshape(dims.H, -1)
+    initial = rule.initial(inputs, dims).reshape(dims.H, -1)
     return Surprise(backend, rule, inputs, initial, state.online, carries)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mcore.errors import InputError
 
-HOSTS = {1, 3, 11, 13}
+MANAGED = 13
+HOSTS = {1, 3, 11, MANAGED}
 """Device types whose memory the CPU reads: its own, pinned, and managed."""
 
 DEVICES = {2: "CUDA", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
@@ -24,7 +25,9 @@ _UNSIGNED, _BFLOAT = 1, 4
 
 
 def taken_over(name: str, x: Any, xp: ModuleType) -> Any:
-    """`x`, which speaks DLPack, as an array of library `xp` in the same memory.
+    """`x`, which speaks DLPack, as an array of library `xp`, or of NumPy, in the same memory.
+
+    What the CPU reads becomes an array of NumPy, whatever `xp` is: devices cannot read it as it is.
 
     Raises:
         InputError: it is on a device that `xp` cannot read, its gradients are being recorded, it is
@@ -38,7 +41,7 @@ def taken_over(name: str, x: Any, xp: ModuleType) -> Any:
                 f"this backend computes on the CPU; a copy there would do: {name}.cpu() of "
                 f"PyTorch, jax.device_get({name}), cupy.asnumpy({name})"
             )
-        return _of_numpy(x) if xp is np else xp.from_dlpack(x)
+        return _of_numpy(x) if _for_cpu(kind, xp) else xp.from_dlpack(x)
     except InputError:
         raise
     # Libraries refuse in ways of their own: BufferError, RuntimeError, ValueError, TypeError.
@@ -54,6 +57,10 @@ def writable(x: NDArray[Any]) -> NDArray[Any]:
     """
     plain = x.dtype.kind in "biuf"
     return np.asarray(_Writable(x)) if plain and not x.flags.writeable else x
+
+
+def _for_cpu(kind: int, xp: ModuleType) -> bool:
+    return kind in HOSTS and (xp is np or kind != MANAGED)
 
 
 def _refused(x: Any, error: Exception) -> str:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array, received
+from mcore.arrays import Array, namespace, received
 from mcore.errors import InputError, ShapeError
+from mcore.placing import like
 from mcore.segmentation import Segmentation
 
 
@@ -149,5 +150,6 @@ def unpadded(y: Array, lists: list[list[Stretch]]) -> Array:
     real = np.array([line[-1].end if line else 0 for line in lists])
     if (real == y.shape[1]).all():
         return y
-    masked: Array = np.where((np.arange(y.shape[1]) < real[:, None])[..., None, None], y, 0)
+    held = like(y, np.arange(y.shape[1]) < real[:, None])
+    masked: Array = namespace(y).where(held[..., None, None], y, 0)
     return masked

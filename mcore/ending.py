@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.cache import Cache, MemoryState, Settled, compact, join, kept, settle
 from mcore.onset import Keeper
+from mcore.picking import one_each, per_row
+from mcore.placing import like, to_host
 from mcore.reading import Setting
 
 
@@ -96,19 +98,18 @@ class PassSaved:
 def _end_state(saved: PassSaved) -> MemoryState:
     """Append the checkpoints of completed segments; keep the open one as `online`."""
     segments, before, keeper = saved.setting.segments, saved.before, saved.keeper
-    rows, idle = np.arange(segments.rows), saved.idle[:, None, None]
     cache, settled = saved.settled
     stored = compact(cache.checkpoints, keeper.policy.dtype, keeper.row)
-    online = saved.ends.checkpoints[rows, segments.final]
+    online = one_each(saved.ends.checkpoints, segments.final)
     return MemoryState(
-        online=np.where(idle, before.online, online) if saved.idle.any() else online,
+        online=per_row(saved.idle, before.online, online),
         checkpoints=stored.codes,
         scales=stored.scales,
         contexts=cache.contexts,
         ledger=cache.ledger,
         keys=_open_keys(saved),
         position=before.position + segments.real,
-        length=np.where(segments.ended, 0, segments.lengths[rows, segments.final]),
+        length=np.where(segments.ended, 0, one_each(segments.lengths, segments.final)),
         count=(settled.columns >= 0).sum(axis=1),
         document=before.document,
         origin=before.origin,
@@ -118,12 +119,10 @@ def _end_state(saved: PassSaved) -> MemoryState:
 def _joined(saved: PassSaved) -> Cache:
     segments, cache = saved.setting.segments, saved.cache
     rows, columns = segments.rows, segments.cached + segments.count
-    width = cache.contexts.shape[-1]
-    contexts = np.zeros(
-        (rows, segments.count, *cache.contexts.shape[2:-1], width), cache.contexts.dtype
-    )
-    if saved.ends.contexts is not None:
-        contexts = saved.ends.contexts
+    contexts = saved.ends.contexts
+    if contexts is None:
+        xp, shape = namespace(cache.contexts), cache.contexts.shape[2:]
+        contexts = xp.zeros((rows, segments.count, *shape), cache.contexts.dtype)
     entries = np.zeros((rows, segments.count, cache.ledger.shape[-1]))
     entries[..., 0] = segments.lengths
     return Cache(
@@ -142,7 +141,7 @@ def _used(saved: PassSaved) -> Array:
     gates = saved.gates[..., : segments.cached].mean(axis=2)
     ledger = ledger.copy()
     ledger[..., 1] += segments.real[:, None]
-    ledger[..., 2] += (gates * arrived[..., None]).sum(axis=1)
+    ledger[..., 2] += to_host((gates * like(gates, arrived)[..., None]).sum(axis=1))
     return ledger
 
 
@@ -158,12 +157,11 @@ def _open_keys(saved: PassSaved) -> Array:
     segments, before = saved.setting.segments, saved.before
     if not before.keys.shape[-1]:
         return before.keys
-    rows, idle = np.arange(segments.rows), saved.idle[:, None, None]
     if saved.ends.contexts is not None:
-        sums = key_share(saved) * saved.ends.contexts[rows, segments.final]
+        sums = key_share(saved) * one_each(saved.ends.contexts, segments.final)
     else:
         sums = np.stack([_key_sum(saved, row) for row in range(segments.rows)])
-    return np.where(idle, before.keys, sums)
+    return per_row(saved.idle, before.keys, sums)
 
 
 def _key_sum(saved: PassSaved, row: int) -> Array:
@@ -177,7 +175,8 @@ def _key_sum(saved: PassSaved, row: int) -> Array:
 def key_share(saved: PassSaved) -> Array:
     """(B, 1, 1) what the context of the open segment is multiplied by to give its key sum."""
     segments = saved.setting.segments
-    length = segments.lengths[np.arange(segments.rows), segments.final]
+    length = one_each(segments.lengths, segments.final)
     factor = np.ones_like(length) if saved.keeper.merger.sums else length
     share = np.where(segments.ended, 0, factor)
-    return share.astype(saved.before.keys.dtype)[:, None, None]
+    keys = saved.before.keys
+    return like(keys, share.astype(keys.dtype))[:, None, None]

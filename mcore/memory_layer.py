@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array, as_array, check_names, infer_dims
+from mcore.arrays import Array, as_array, check_names, converted, infer_dims
 from mcore.backend import Backend
 from mcore.cache import CachePolicy, MemoryState, Widths, check_state, empty_state
 from mcore.cache.settle import Merger
@@ -22,6 +22,7 @@ from mcore.documents import arrivals, check_documents, unpadded, whole
 from mcore.errors import InputError, ShapeError, SpecError
 from mcore.onset import Keeper
 from mcore.passes import Machine
+from mcore.placing import on_host
 from mcore.readout import Readout
 from mcore.recurrence import Dims, Recurrence
 from mcore.segmentation import Adaptive, Segmentation
@@ -92,7 +93,9 @@ class Memory:
 
         Raises:
             ShapeError: names or shapes differ from the declared ones, or T = 0.
-            InputError: `log_decay` is not finite; ids are not integers, or padding is not last.
+            InputError: `log_decay` is not finite (of arrays that come on a device nobody looks at
+                the numbers, as that would wait for it); ids are not integers, or padding is not
+                last.
             SpecError: given lengths that do not sum to T; a segmentation that cannot go on.
         """
         arrays = self.checked(inputs)
@@ -155,6 +158,7 @@ class Memory:
             raise InputError("saved: is not what a forward of this memory returned")
         if d_end is not None:
             check_state(d_end, _as_gradient(saved.end, self.dtype), "d_end")
+            d_end = d_end.on(self.backend.xp)
         dy = as_array("dy", dy, self.dtype, self.backend.xp)
         if dy.shape != saved.shape:
             raise ShapeError(f"dy: shape {dy.shape}, expected that of y {saved.shape}")
@@ -163,7 +167,8 @@ class Memory:
         grads: dict[str, Any] = self.readout.complete_backward(d_arrays)
         if "k" not in grads and self._drifts:
             rows, tokens, heads, _ = saved.shape
-            grads["k"] = np.zeros((rows, tokens, heads, saved.end.keys.shape[-1]), self.dtype)
+            width = saved.end.keys.shape[-1]
+            grads["k"] = self.backend.xp.zeros((rows, tokens, heads, width), self.dtype)
         grads = {name: grads[name] for name in self.inputs}
         if saved.given:
             grads["state"] = d_state
@@ -176,7 +181,7 @@ class Memory:
         before = self.empty(dims)
         if state is not None:
             check_state(state, before, "state")
-            before = state
+            before = state.on(self.backend.xp)
         prepared, prepare_saved = self.rule.prepare(self.readout.complete(arrays))
         if document is not None:
             check_documented(self.segmentation)
@@ -209,18 +214,18 @@ class Memory:
         """The inputs as arrays of the memory's dtype; raises as `forward` does."""
         check_names(inputs, self.inputs)
         xp = self.backend.xp
-        arrays = {name: as_array(name, inputs[name], self.dtype, xp) for name in self.inputs}
-        infer_dims(arrays, self.inputs, self.rule.fixed)
-        decay = arrays.get("log_decay")
-        if decay is not None and not np.isfinite(decay).all():
+        given = {name: converted(name, inputs[name], self.dtype, xp) for name in self.inputs}
+        infer_dims(given, self.inputs, self.rule.fixed)
+        decay = given.get("log_decay")
+        if decay is not None and on_host(decay) and not np.isfinite(decay).all():
             raise InputError("log_decay: has -inf or NaN; any finite value would do, e.g. -40")
-        return arrays
+        return {name: xp.asarray(x) for name, x in given.items()}
 
     def empty(self, dims: Dims) -> MemoryState:
         """The state before the first token."""
         context = dims.K if self.readout.routing is not None else 0
         widths = Widths(self.rule.state_shape(dims), context, dims.K if self._drifts else context)
-        like = self.backend.xp.zeros((dims.B, dims.H), self.dtype)
+        like = self.backend.xp.empty((dims.B, dims.H), self.dtype)
         return empty_state(like, widths, self.cache.dtype, self.origin)
 
     @property

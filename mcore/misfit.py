@@ -5,10 +5,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.backend import Backend
 from mcore.cutting import Visibility, assemble
 from mcore.documents import Stretch
+from mcore.picking import per_row
+from mcore.placing import sent
 from mcore.recurrence import Inputs, Recurrence
 from mcore.segments import Progress, Segments
 
@@ -39,7 +41,7 @@ class Window(NamedTuple):
 
     def of(self, x: Array) -> Array:
         """The entries of x (B, T, ...) in the window: (R, W, ...)."""
-        return x[self.rows[:, None], self.tokens]
+        return x[sent(x, self.rows[:, None]), sent(x, self.tokens)]
 
 
 class Measure(Protocol):
@@ -67,12 +69,13 @@ class Drift:
     def misfit(self, window: Window) -> Array:
         """`|k - m| / (|k| + |m|)` over all heads; 0 at the first token of a segment."""
         k = window.of(self.keys).reshape(*window.tokens.shape, -1).astype(np.float64)
-        carried = self.carried[window.rows].reshape(len(k), -1)
-        before = np.where(window.offset[:, None] > 0, carried, 0)
-        sums = before[:, None] + np.cumsum(k, axis=1) - k
+        xp, carried = namespace(k), self.carried[sent(k, window.rows)].reshape(len(k), -1)
+        before = xp.where(sent(k, window.offset[:, None] > 0), carried, 0)
+        sums = before[:, None] + xp.cumsum(k, axis=1) - k
         count = window.offset[:, None] + np.arange(k.shape[1])
-        mean = sums / np.maximum(count, 1)[..., None]
-        return np.where(count > 0, _apart(k, mean), 0)
+        mean = sums / sent(k, np.maximum(count, 1))[..., None]
+        misfit: Array = xp.where(sent(k, count > 0), _apart(k, mean), 0)
+        return misfit
 
     def advance(self, window: Window, taken: Array) -> None:
         """Nothing is carried over a border."""
@@ -103,10 +106,11 @@ class Surprise:
         memory, inputs = self._memory(window), self._inputs(window)
         k, v = inputs["k"], inputs["v"]
         first = self.rule.read(self.rule.unflatten(memory, k.shape[-1]), k[:, 0])
-        following = np.concatenate([k[:, 1:], k[:, :1]], axis=1)
+        xp = namespace(k)
+        following = xp.concatenate([k[:, 1:], k[:, :1]], axis=1)
         segments = _one_segment(window, window.length)
         scan, _ = self.backend.scan(self.rule, {**inputs, "q": following}, memory, segments)
-        said = np.concatenate([first[:, None], scan.reads[:, :-1]], axis=1)
+        said = xp.concatenate([first[:, None], scan.reads[:, :-1]], axis=1)
         return _apart(_flat(v), _flat(said))
 
     def advance(self, window: Window, taken: Array) -> None:
@@ -117,14 +121,13 @@ class Surprise:
         segments = _one_segment(window, taken)
         scan, _ = self.backend.scan(self.rule, self._inputs(window), memory, segments)
         self.carried = self.carried.copy()
-        self.carried[window.rows] = np.where(
-            taken[:, None, None] > 0, scan.checkpoints[:, 0], memory
-        )
+        after = per_row(taken == 0, memory, scan.checkpoints[:, 0])
+        self.carried[sent(memory, window.rows)] = after
 
     def _memory(self, window: Window) -> Array:
         """(R, H, P) what each window's first token finds."""
-        restarts = window.restarts[:, None, None]
-        return np.where(restarts, self.initial, self.carried[window.rows])
+        carried = self.carried[sent(self.carried, window.rows)]
+        return per_row(window.restarts, self.initial, carried)
 
     def _inputs(self, window: Window) -> dict[str, Array]:
         return {
@@ -148,6 +151,7 @@ def _flat(x: Array) -> Array:
 
 def _apart(x: Array, y: Array) -> Array:
     """`|x - y| / (|x| + |y|)` along the last axis; 0 for two zeros."""
-    lengths = np.linalg.norm(x, axis=-1) + np.linalg.norm(y, axis=-1)
-    apart: Array = np.linalg.norm(x - y, axis=-1) / np.where(lengths > 0, lengths, 1)
+    xp = namespace(x)
+    lengths = xp.linalg.norm(x, axis=-1) + xp.linalg.norm(y, axis=-1)
+    apart: Array = xp.linalg.norm(x - y, axis=-1) / xp.where(lengths > 0, lengths, 1)
     return apart

@@ -23,6 +23,8 @@ from mcore.cache import (
 )
 from mcore.cache.columns import aligned
 from mcore.cache.settle import Merger
+from mcore.picking import per_row
+from mcore.placing import like
 
 
 class Keeper(NamedTuple):
@@ -68,7 +70,7 @@ def renew(state: MemoryState, rows: Array) -> MemoryState:
     kept = ~rows
     return replace(
         state,
-        keys=np.where(rows[:, None, None], 0, state.keys),
+        keys=per_row(rows, 0, state.keys),
         position=state.position * kept,
         length=state.length * kept,
         count=state.count * kept,
@@ -79,11 +81,10 @@ def renew_backward(d_state: MemoryState, rows: Array) -> MemoryState:
     """Nothing flows back into what is void."""
     if not rows.any():
         return d_state
-    void = rows[:, None, None]
     return replace(
         d_state,
-        online=np.where(void, 0, d_state.online),
-        keys=np.where(void, 0, d_state.keys),
+        online=per_row(rows, 0, d_state.online),
+        keys=per_row(rows, 0, d_state.keys),
     )
 
 
@@ -92,7 +93,7 @@ def close(state: MemoryState, rows: Array, keeper: Keeper) -> tuple[MemoryState,
     if not rows.any():
         return state, None
     length = np.where(rows, 0, state.length)
-    keys = np.where(rows[:, None, None], 0, state.keys)
+    keys = per_row(rows, 0, state.keys)
     closed = replace(state, keys=keys, length=length)
     if not keeper.reads:
         return closed, None
@@ -116,10 +117,9 @@ def close_backward(d_state: MemoryState, closed: Closed | None, keeper: Keeper) 
     """Gradient of `close`, in the shape of the state that came in."""
     if closed is None:
         return d_state
-    void = closed.rows[:, None, None]
     given = d_state.checkpoints, d_state.contexts
     d_joined, d_pooled = settle_backward(closed.joined, closed.settled, given, keeper.merger)
-    d_keys = np.where(void, 0, d_state.keys)
+    d_keys = per_row(closed.rows, 0, d_state.keys)
     if d_pooled.shape[-1]:
         d_keys = d_keys + closed.share * d_pooled[:, -1]
     return replace(
@@ -136,7 +136,8 @@ def _with_online(state: MemoryState, keeper: Keeper) -> tuple[Cache, Array]:
     rows, columns = state.online.shape[0], state.checkpoints.shape[1] + 1
     cached = expand(state.stored, state.online.dtype.name)
     online = keeper.rounded(state.online[:, None])
-    share = keeper.context_share(state.length).astype(state.keys.dtype)[:, None, None]
+    counted = keeper.context_share(state.length).astype(state.keys.dtype)
+    share = like(state.keys, counted)[:, None, None]
     context = share * state.keys if state.contexts.shape[-1] else state.contexts[:, 0:0].sum(axis=1)
     entry = np.zeros((rows, 1, state.ledger.shape[-1]))
     entry[:, 0, 0] = state.length

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: list[tuple[str, ...]] = [
     ("errors", "arrays", "dlpack", "threads", "machine", "plain_file", "tensor_file"),
+    ("placing", "picking"),
     ("snapshot", "router", "segmentation", "segments", "readout", "recurrence", "cache"),
     ("backend",),
     ("layers", "reading", "continuation", "memory_layer", "axes", "compose"),

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
+from mcore.picking import entries, put_entries
+from mcore.placing import like
 from mcore.segments import Segments
 
 
@@ -13,7 +15,7 @@ def join(cached: Array, new: Array, columns: int) -> Array:
         return cached
     if cached.shape[1] == 0:
         return new[:, :added]
-    joined: Array = np.concatenate([cached, new[:, :added]], axis=1)
+    joined: Array = namespace(new).concatenate([cached, new[:, :added]], axis=1)
     return joined
 
 
@@ -38,18 +40,33 @@ def aligned(end: Array, held: Array) -> Array:
 
 def keep(joined: Array, columns: Array) -> Array:
     """Pick columns (B, C) of a cache (B, C', ...), zeros where a column is -1."""
-    if columns.shape[1] == 0:
-        return joined[:, :0]
-    if (columns == columns[:1]).all() and (np.diff(columns[0]) == 1).all() and columns[0, 0] >= 0:
-        return joined[:, columns[0, 0] : columns[0, -1] + 1]
+    span = _span(columns)
+    if span is not None:
+        return joined[:, span]
     rows = np.arange(len(columns))[:, None]
     held = (columns >= 0).reshape(*columns.shape, *[1] * (joined.ndim - 2))
-    return np.where(held, joined[rows, columns], 0)
+    picked = entries(joined, rows, np.maximum(columns, 0))
+    kept: Array = namespace(joined).where(like(joined, held), picked, 0)
+    return kept
 
 
 def keep_backward(d_kept: Array, columns: Array, d_joined: Array) -> Array:
     """`d_joined` plus the gradient of `keep`, each kept column at its place."""
-    total = d_joined.copy()
+    total, span = d_joined.copy(), _span(columns)
+    if span is not None:
+        total[:, span] += d_kept
+        return total
     rows, slots = np.nonzero(columns >= 0)
-    total[rows, columns[rows, slots]] += d_kept[rows, slots]
+    place = rows, columns[rows, slots]
+    put_entries(total, place, entries(total, *place) + entries(d_kept, rows, slots))
     return total
+
+
+def _span(columns: Array) -> slice | None:
+    """Columns that are the same neighbours in all rows, as a slice, which needs no copy."""
+    if columns.shape[1] == 0:
+        return slice(0, 0)
+    first, last = int(columns[0, 0]), int(columns[0, -1])
+    if first < 0 or not (columns == np.arange(first, first + columns.shape[1])).all():
+        return None
+    return slice(first, last + 1)

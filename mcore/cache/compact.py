@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.cache.policy import CacheDtype
 
 LARGEST_HALF = 65504.0
@@ -29,7 +29,7 @@ class Compact(NamedTuple):
 
 def compact(x: Array, dtype: CacheDtype | None, width: int) -> Compact:
     """Store (B, C, H, P) states whose rows are `width` wide; float16 saturates at 65504."""
-    none = np.zeros((*x.shape[:-1], 0), np.float32)
+    none = namespace(x).zeros((*x.shape[:-1], 0), np.float32)
     if dtype == "int8":
         return _integers(x, width)
     if dtype == "bfloat16":
@@ -67,7 +67,7 @@ def _as(x: Array, dtype: str) -> Array:
 
 def _upper_half(x: Array) -> Array:
     """Round to nearest, ties to even, and keep the upper 16 bits; NaN stays NaN."""
-    bits = np.ascontiguousarray(x).view(np.uint32)
+    bits = namespace(x).ascontiguousarray(x).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     codes: Array = np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
     return codes
@@ -75,7 +75,7 @@ def _upper_half(x: Array) -> Array:
 
 def _integers(x: Array, width: int) -> Compact:
     rows = x.reshape(*x.shape[:-1], x.shape[-1] // width, width)
-    largest = np.abs(rows).max(axis=-1, initial=0.0)
+    largest = np.abs(rows).max(axis=-1)
     scales = (largest / LEVELS).astype(np.float32)
     divisor = np.where(scales > 0, scales, 1).astype(x.dtype)
     codes = np.clip(np.rint(rows / divisor[..., None]), -LEVELS, LEVELS).astype(np.int8)

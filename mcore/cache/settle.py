@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.cache.columns import keep, keep_backward
 from mcore.cache.policy import CachePolicy
+from mcore.picking import entries, put_entries
+from mcore.placing import like
 from mcore.recurrence import Recurrence
 
 
@@ -66,9 +68,10 @@ def settle(
     pair = _pair(joined, settled, (rows, slots))
     weights, gates = _weights(pair, merger)
     checkpoints, contexts, ledger = (array.copy() for array in picked)
-    mixed = merger.rule.mix(_states(pair, merger), gates, _seen(rows))
-    checkpoints[rows, slots] = mixed.reshape(checkpoints[rows, slots].shape)
-    contexts[rows, slots] = sum(w * c.contexts for w, c in zip(weights, pair, strict=True))
+    mixed = merger.rule.mix(_states(pair, merger), gates, _seen(gates))
+    put_entries(checkpoints, (rows, slots), mixed.reshape(pair[0].checkpoints.shape))
+    pooled = weights[0] * pair[0].contexts + weights[1] * pair[1].contexts
+    put_entries(contexts, (rows, slots), pooled)
     ledger[rows, slots] = pair[0].ledger + pair[1].ledger
     return Cache(checkpoints, contexts, ledger), settled
 
@@ -78,7 +81,8 @@ def settle_backward(
 ) -> tuple[Array, Array]:
     """Gradients of checkpoints and contexts of `joined`, given those of the settled cache."""
     d_checkpoints, d_contexts = d_cache
-    zeros = np.zeros(joined.checkpoints.shape, d_checkpoints.dtype), np.zeros_like(joined.contexts)
+    xp = namespace(d_checkpoints)
+    zeros = xp.zeros(joined.checkpoints.shape, d_checkpoints.dtype), xp.zeros_like(joined.contexts)
     rows, slots = np.nonzero(settled.partners >= 0)
     alone = settled.columns.copy()
     alone[rows, slots] = -1
@@ -89,11 +93,12 @@ def settle_backward(
     pair = _pair(joined, settled, (rows, slots))
     weights, gates = _weights(pair, merger)
     states = _states(pair, merger)
-    d_mixed = d_checkpoints[rows, slots].reshape(states[0].shape)
-    d_states, _ = merger.rule.mix_backward(states, gates, _seen(rows), d_mixed)
+    d_mixed = entries(d_checkpoints, rows, slots).reshape(states[0].shape)
+    d_states, _ = merger.rule.mix_backward(states, gates, _seen(gates), d_mixed)
     for i, columns in enumerate((settled.columns, settled.partners)):
-        d_joined[rows, columns[rows, slots]] = d_states[i].reshape(pair[i].checkpoints.shape)
-        d_pooled[rows, columns[rows, slots]] = weights[i] * d_contexts[rows, slots]
+        place = rows, columns[rows, slots]
+        put_entries(d_joined, place, d_states[i].reshape(pair[i].checkpoints.shape))
+        put_entries(d_pooled, place, weights[i] * entries(d_contexts, rows, slots))
     return d_joined, d_pooled
 
 
@@ -130,23 +135,26 @@ def _pair(joined: Cache, settled: Settled, place: tuple[Array, Array]) -> tuple[
     """Both members of every merge: arrays (n, ...)."""
     rows, slots = place
     first, second = settled.columns[rows, slots], settled.partners[rows, slots]
-    return tuple(Cache(*(a[rows, column] for a in joined)) for column in (first, second))  # type: ignore[return-value]
+    return tuple(Cache(*(entries(a, rows, column) for a in joined)) for column in (first, second))  # type: ignore[return-value]
 
 
 def _states(pair: tuple[Cache, Cache], merger: Merger) -> list[Array]:
     return [merger.rule.unflatten(cache.checkpoints, merger.width) for cache in pair]
 
 
-def _seen(rows: Array) -> Array:
-    return np.ones((len(rows), 2), bool)
+def _seen(gates: Array) -> Array:
+    seen: Array = namespace(gates).ones(gates.shape[:2], bool)
+    return seen
 
 
 def _weights(pair: tuple[Cache, Cache], merger: Merger) -> tuple[list[Array], Array]:
     """What contexts count for, each (n, 1, 1), and what states do: (n, 2, H)."""
     first, second = (cache.ledger[:, 0] for cache in pair)
-    dtype, heads = pair[0].checkpoints.dtype, pair[0].checkpoints.shape[1]
+    states = pair[0].checkpoints
+    dtype, heads = states.dtype, states.shape[1]
     shares = np.stack([first, second], axis=1) / (first + second)[:, None]
     pooled = np.ones_like(shares) if merger.sums else shares
     mixed = np.ones_like(shares) if merger.rule.family == "matrix" else shares
-    gates = np.broadcast_to(mixed[..., None].astype(dtype), (*mixed.shape, heads))
-    return [pooled[:, i, None, None].astype(dtype) for i in (0, 1)], gates
+    gates: Array = np.broadcast_to(mixed[..., None].astype(dtype), (*mixed.shape, heads))
+    counted = [like(states, pooled[:, i, None, None].astype(dtype)) for i in (0, 1)]
+    return counted, like(states, gates)

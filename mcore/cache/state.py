@@ -1,7 +1,8 @@
 """The memory's state between calls: checkpoints, their contexts, and the open segment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,16 @@ from mcore.arrays import Array, namespace
 from mcore.cache.compact import Compact, compact
 from mcore.cache.policy import CacheDtype
 from mcore.errors import InputError, ShapeError
+from mcore.placing import on_host, to_host
 from mcore.segments import Progress
 
 LEDGER = 3
 """Numbers known of each checkpoint; see `mcore.cache.settle.Cache`."""
 
 PER_CHECKPOINT = ("checkpoints", "scales", "contexts", "ledger")
+
+FLOATS = ("online", "checkpoints", "scales", "contexts", "keys")
+"""What lies where the backend computes; all else is on the host."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class MemoryState:
             cache's dtype (bfloat16 as uint16 codes); of a gradient, in the memory's.
         scales: (B, C, H, rows of a state) of an int8 cache, else of width 0.
         contexts: (B, C, H, K) their mean keys (K = 0 if the readout does not route).
-        ledger: (B, C, 3) tokens in each checkpoint, tokens since, and gate mass received.
+        ledger: (B, C, 3) tokens in each checkpoint, tokens since, and gate mass received; always
+            on the host, as are the integers below.
         keys: (B, H, K) sum of the keys of the open segment.
         position: (B,) tokens of the open document seen.
         length: (B,) tokens of the open segment seen; 0 at a border.
@@ -62,8 +68,18 @@ class MemoryState:
     @property
     def nbytes(self) -> int:
         """Size of the floating-point arrays."""
-        held = (self.online, self.checkpoints, self.scales, self.contexts, self.keys)
-        return sum(a.nbytes for a in held)
+        return sum(getattr(self, name).nbytes for name in FLOATS)
+
+    def on(self, xp: ModuleType) -> "MemoryState":
+        """The same state with its floating-point arrays in library `xp`; itself if they are.
+
+        `state.on(numpy)` is what a memory that computes on the CPU goes on from, and what a file
+        takes. From a device to the host is a copy, for which the host waits.
+        """
+        if namespace(self.online) is xp:
+            return self
+        moved = {name: xp.asarray(to_host(getattr(self, name))) for name in FLOATS}
+        return replace(self, **moved)
 
 
 class Widths(NamedTuple):
@@ -107,6 +123,11 @@ def check_state(state: object, like: MemoryState, what: str) -> None:
         raise InputError(f"{what}: a {kind}; a state that step or forward returned would do")
     if state.origin != like.origin:
         raise InputError(f"{what}: is of a {state.origin} memory, this one is {like.origin}")
+    if on_host(like.online) and not on_host(state.online):
+        raise InputError(
+            f"{what}: lies on a device, and this memory computes on the CPU; {what}.on(numpy) "
+            "would do"
+        )
     for name in ("online", "checkpoints", "contexts", "keys"):
         ours, theirs = getattr(like, name), getattr(state, name)
         if _rigid(name, ours) != _rigid(name, theirs):

@@ -11,9 +11,7 @@ They differ in where gates come from, and in how cheaply:
 
 from typing import Any
 
-import numpy as np
-
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.reading.gated import gated, gated_backward, mixed, mixed_backward, per_token
 from mcore.reading.routed import routed, routed_backward
 from mcore.reading.scene import (
@@ -58,7 +56,7 @@ def answer_backward(scene: Scene, saved: Any, dy: Array, d_contexts: Array) -> S
     """Gradient of `answer`; `d_contexts` (B, S, H, K) is that of the routes' contexts."""
     form, kept = saved
     if form == "online":
-        return SceneGradient({}, None, dy, np.zeros_like(scene.checkpoints), None)
+        return SceneGradient({}, None, dy, namespace(dy).zeros_like(scene.checkpoints), None)
     if form == "routed":
         return routed_backward(scene, kept, dy, d_contexts)
     if form == "sigmoid":

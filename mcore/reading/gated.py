@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
+from mcore.picking import dots, entries
+from mcore.placing import like
 from mcore.reading.mixing import mixtures, mixtures_backward
 from mcore.reading.scene import Scene, SceneGradient
-from mcore.segments import Segments
 
 
 def mixed(scene: Scene) -> tuple[Array, Any]:
     """Constant gates over a linear read: `sum_i g_i M_i` once per segment, then one read."""
     segments, rule = scene.segments, scene.rule
     gates = scene.readout.constant_gates(segments).astype(scene.reads.dtype)
-    online = _of_tokens(gates[..., -1], segments)[..., None, None]
+    online = _of_tokens(gates[..., -1], scene)[..., None, None]
     y, read = online * scene.reads, None
     if segments.columns:
         mixture = mixtures(gates[..., :-1], scene.checkpoints)
@@ -30,7 +31,8 @@ def mixed_backward(scene: Scene, saved: Any, dy: Array) -> SceneGradient:
     """Gradient of `mixed`."""
     gates, online, read = saved
     if read is None:
-        return SceneGradient({}, None, online * dy, np.zeros_like(scene.checkpoints), None)
+        d_checkpoints = namespace(dy).zeros_like(scene.checkpoints)
+        return SceneGradient({}, None, online * dy, d_checkpoints, None)
     dq, d_mixed, _ = scene.backend.read_backward(read, dy)
     d_checkpoints = mixtures_backward(gates[..., :-1], d_mixed)
     return SceneGradient({"q": dq}, None, online * dy, d_checkpoints, None)
@@ -49,9 +51,10 @@ def gated(scene: Scene, gates: Array) -> tuple[Array, Any]:
 def gated_backward(scene: Scene, saved: Any, dy: Array) -> tuple[SceneGradient, Array]:
     """Gradient of `gated`, and that with respect to the gates."""
     gates, read = saved
-    d_gates = np.zeros_like(gates)
-    d_gates[..., -1] = np.einsum("bthv,bthv->bth", dy, scene.reads)
-    d_reads, d_checkpoints = gates[..., -1:] * dy, np.zeros_like(scene.checkpoints)
+    xp = namespace(gates)
+    d_gates, d_checkpoints = xp.zeros_like(gates), xp.zeros_like(scene.checkpoints)
+    d_gates[..., -1] = dots(dy, scene.reads)
+    d_reads = gates[..., -1:] * dy
     if read is None:
         return SceneGradient({}, None, d_reads, d_checkpoints, None), d_gates
     dq, d_checkpoints, d_gates[..., :-1] = scene.backend.read_backward(read, dy)
@@ -61,12 +64,14 @@ def gated_backward(scene: Scene, saved: Any, dy: Array) -> tuple[SceneGradient, 
 def per_token(scene: Scene) -> Array:
     """(B, T, H, columns + 1) the readout's constant gates, the same for all heads."""
     gates = scene.readout.constant_gates(scene.segments).astype(scene.reads.dtype)
-    spread = _of_tokens(gates, scene.segments)[:, :, None]
-    shape = (*scene.reads.shape[:3], spread.shape[-1])
-    return np.ascontiguousarray(np.broadcast_to(spread, shape))
+    spread = _of_tokens(gates, scene)[:, :, None]
+    shape, xp = (*scene.reads.shape[:3], spread.shape[-1]), namespace(spread)
+    whole: Array = xp.ascontiguousarray(xp.broadcast_to(spread, shape))
+    return whole
 
 
-def _of_tokens(per_segment: Array, segments: Segments) -> Array:
-    """(B, S, ...) to (B, T, ...): each token gets its segment's entry."""
-    picked: Array = per_segment[np.arange(segments.rows)[:, None], segments.index]
-    return picked
+def _of_tokens(per_segment: Array, scene: Scene) -> Array:
+    """(B, S, ...) on the host to (B, T, ...) of the scene: each token gets its segment's entry."""
+    segments = scene.segments
+    rows = np.arange(segments.rows)[:, None]
+    return entries(like(scene.reads, per_segment), rows, segments.index)

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
+from mcore.picking import accumulate, accumulate_later, entries, put_entries
+from mcore.placing import like
 
 
 class Growth(NamedTuple):
@@ -30,14 +32,13 @@ def mixtures(gates: Array, memories: Array) -> Array:
     """(B, S, ...) from gates (B, S, C) and memories (B, C, ...)."""
     flat, grown = memories.reshape(*memories.shape[:2], -1), growth(gates)
     if grown is None:
-        mixed = gates @ flat
+        mixed = like(flat, gates) @ flat
     else:
-        mixed = np.empty((*gates.shape[:2], flat.shape[-1]), flat.dtype)
-        mixed[:, 0] = (grown.first[:, None] @ flat)[:, 0]
+        mixed = namespace(flat).empty((*gates.shape[:2], flat.shape[-1]), flat.dtype)
+        mixed[:, 0] = (like(flat, grown.first)[:, None] @ flat)[:, 0]
         rows = np.arange(len(flat))[:, None]
-        mixed[:, 1:] = grown.weight[..., None] * flat[rows, grown.column]
-        for s in range(1, mixed.shape[1]):
-            mixed[:, s] += mixed[:, s - 1]
+        mixed[:, 1:] = like(flat, grown.weight)[..., None] * entries(flat, rows, grown.column)
+        accumulate(mixed)
     return mixed.reshape(*gates.shape[:2], *memories.shape[2:])
 
 
@@ -45,15 +46,15 @@ def mixtures_backward(gates: Array, d_mixtures: Array) -> Array:
     """Gradient with respect to the memories (B, C, ...)."""
     flat, grown = d_mixtures.reshape(*d_mixtures.shape[:2], -1), growth(gates)
     if grown is None:
-        d_flat = gates.swapaxes(1, 2) @ flat
+        d_flat = like(flat, gates).swapaxes(1, 2) @ flat
     else:
         later = flat.copy()
-        for s in range(later.shape[1] - 2, -1, -1):
-            later[:, s] += later[:, s + 1]
-        d_flat = grown.first[..., None] * later[:, :1]
+        accumulate_later(later)
+        d_flat = like(flat, grown.first)[..., None] * later[:, :1]
         rows, segments = np.nonzero(grown.weight)
-        columns, weights = (x[rows, segments] for x in (grown.column, grown.weight))
-        d_flat[rows, columns] += weights[:, None] * later[rows, segments + 1]
+        place, weights = (rows, grown.column[rows, segments]), grown.weight[rows, segments]
+        more = like(flat, weights)[:, None] * entries(later, rows, segments + 1)
+        put_entries(d_flat, place, entries(d_flat, *place) + more)
     return d_flat.reshape(gates.shape[0], gates.shape[2], *d_mixtures.shape[2:])
 
 

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.reading.gated import gated, gated_backward
 from mcore.reading.scene import Output, Scene, SceneGradient, add_gradients
 
@@ -28,7 +26,7 @@ def routed_backward(scene: Scene, saved: Any, dy: Array, d_contexts: Array) -> S
     route, form, kept = saved
     if form == "soup":
         d_inputs, d_carry, d_checkpoints, d_gates = scene.backend.soup_backward(kept, dy)
-        d_reads = np.zeros_like(scene.reads)
+        d_reads = namespace(dy).zeros_like(scene.reads)
     else:
         gradient, d_gates = gated_backward(scene, kept, dy)
         d_inputs, d_carry, d_reads, d_checkpoints, _ = gradient
@@ -37,5 +35,5 @@ def routed_backward(scene: Scene, saved: Any, dy: Array, d_contexts: Array) -> S
     d_inputs = add_gradients(d_inputs, scene.readout.queries_backward(scene.inputs, d_queries))
     router = scene.readout.routing
     if router is not None and router.detach:
-        d_checkpoints = np.zeros_like(d_checkpoints)
+        d_checkpoints = namespace(dy).zeros_like(d_checkpoints)
     return SceneGradient(d_inputs, d_carry, d_reads, d_checkpoints, d_pool)

@@ -59,14 +59,15 @@ def sigmoid_backward(scene: Scene, saved: Any, dy: Array) -> SceneGradient:
 def _composed_backward(scene: Scene, dy: Array) -> SceneGradient:
     """With a_i the sum in g_i, `da_i = dy o_i g_i (1 - g_i)`."""
     online, cached = scene.inputs["gate_online"], scene.inputs["gate_cached"]
-    d_base, d_cached = np.zeros_like(dy), np.zeros_like(cached)
-    d_checkpoints, dq = np.zeros_like(scene.checkpoints), np.zeros_like(scene.inputs["q"])
+    xp = namespace(dy)
+    d_base, d_cached = xp.zeros_like(dy), xp.zeros_like(cached)
+    d_checkpoints, dq = xp.zeros_like(scene.checkpoints), xp.zeros_like(scene.inputs["q"])
     for column, since, answer, gate, saved in _answers(scene):
         d_gated = dy[:, since:] * gate
         d_sum = d_gated * answer * (1 - gate)
         d_base[:, since:] += d_sum
         d_cached += _outer(answer, d_sum)
-        d_answer = np.zeros_like(dy)
+        d_answer = xp.zeros_like(dy)
         d_answer[:, since:] = d_gated + _times(d_sum, cached.swapaxes(1, 2))
         d_query, d_states, _ = scene.backend.read_backward(saved, d_answer)
         dq += d_query

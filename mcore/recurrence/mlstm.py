@@ -134,7 +134,8 @@ class Mlstm(MatrixMemory):
         d_maxima = d_weights * gates * shares
         first = np.where(seen[..., None], stacked, -np.inf).argmax(axis=1)[:, None]
         d_rest = (d_largest - d_maxima.sum(axis=1))[:, None]
-        d_maxima = d_maxima + np.where(np.arange(len(bodies))[:, None] == first, d_rest, 0)
+        each = namespace(first).arange(len(bodies))[:, None]
+        d_maxima = d_maxima + np.where(each == first, d_rest, 0)
         weights = gates * shares
         d_states = [
             joined(_wide(weights[:, i]) * d_body, d_maxima[:, i]) for i in range(len(bodies))
@@ -215,7 +216,7 @@ def _key(x: Inputs) -> Array:
 
 
 def _value(x: Inputs) -> Array:
-    one = np.ones((*x["v"].shape[:-1], 1), x["v"].dtype)
+    one = namespace(x["v"]).ones((*x["v"].shape[:-1], 1), x["v"].dtype)
     return np.concatenate([x["v"], one], axis=-1)
 
 

@@ -1,7 +1,8 @@
 """An array that behaves as if it lay on a device: NumPy underneath, and as strict as CuPy.
 
 It mixes with its like and with scalars only; turning it into a NumPy array takes an explicit
-`asnumpy`. Reading one number (`float`, `bool`, `int`) waits for a device, so it is counted.
+`asnumpy`. Reading numbers (`float`, `bool`, a mask's count) waits for a device, so it is counted.
+What CuPy 14 does not have is not here: functions, methods, options, `reduce` of a ufunc.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from mcore.backends.cupy_gpu.emulation import capsule
+from mcore.backends.cupy_gpu.emulation.lacking import ATTRIBUTES, FUNCTIONS, OPTIONS, WAITING
 
 
 @dataclass
@@ -47,12 +51,24 @@ class DeviceArray(NDArrayOperatorsMixin):
             "`.get()` makes a NumPy array explicitly."
         )
 
+    def __dlpack__(self, **options: Any) -> Any:
+        if options.get("dl_device") not in (None, capsule.DEVICE):
+            traffic.down += 1
+            return self.host.copy().__dlpack__()
+        return capsule.exported(self.host, options.get("max_version"))
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return capsule.DEVICE
+
     def __array_namespace__(self, *, api_version: object = None) -> ModuleType:
         from mcore.backends.cupy_gpu.emulation import namespace
 
         return namespace
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__" or ufunc.__name__ in FUNCTIONS:
+            return NotImplemented
+        check_options(ufunc.__name__, options)
         into = options.get("out")
         if into is not None:
             options["out"] = tuple(bare(x) for x in into)
@@ -60,11 +76,12 @@ class DeviceArray(NDArrayOperatorsMixin):
         return found if into is None else into[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        return called(function, args, options)
+        return NotImplemented if function.__name__ in FUNCTIONS else called(function, args, options)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
+        if name not in ATTRIBUTES:
+            raise AttributeError(f"arrays of CuPy have no attribute {name!r}")
+        traffic.down += name in WAITING
         found = getattr(self.host, name)
         return method(found) if callable(found) else wrapped(found)
 
@@ -95,9 +112,11 @@ class DeviceArray(NDArrayOperatorsMixin):
         self.host[...] = x
 
     def __getitem__(self, key: Any) -> Any:
+        _count(key)
         return wrapped(self.host[bare(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        _count(key)
         self.host[bare(key)] = bare(value)
 
     def __len__(self) -> int:
@@ -114,8 +133,6 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __int__(self) -> int:
         return int(self.item())
-
-    __index__ = __int__
 
     def __repr__(self) -> str:
         return f"DeviceArray({self.host!r})"
@@ -156,7 +173,23 @@ def wrapped(x: Any) -> Any:
 
 def called(function: Callable[..., Any], args: Any, options: Any) -> Any:
     """A NumPy function on the memory underneath."""
+    check_options(function.__name__, options)
+    traffic.down += function.__name__ in WAITING
     return wrapped(function(*bare(tuple(args)), **bare(dict(options))))
+
+
+def check_options(name: str, options: Any) -> None:
+    """Raise TypeError for options that CuPy's functions do not have."""
+    for option in options:
+        if option in OPTIONS:
+            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}")
+
+
+def _count(key: Any) -> None:
+    """Lists are sent to the device; how much a mask picks must be known on the host."""
+    for part in key if isinstance(key, tuple) else (key,):
+        traffic.up += isinstance(part, list)
+        traffic.down += isinstance(part, DeviceArray) and part.dtype == bool
 
 
 def method(bound: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from mcore.backends.cupy_gpu.emulation import capsule
 from mcore.backends.cupy_gpu.emulation.array import DeviceArray, bare, called, traffic
+from mcore.backends.cupy_gpu.emulation.lacking import FUNCTIONS
 
 ndarray = DeviceArray
 
@@ -12,14 +14,17 @@ ndarray = DeviceArray
 def asarray(x: Any, dtype: Any = None) -> Any:
     """`x` on the device; a host array, list or number is copied there."""
     if isinstance(x, DeviceArray):
-        return DeviceArray(np.asarray(x.host, dtype=dtype))
+        same = dtype is None or x.dtype == dtype
+        return x if same else DeviceArray(x.host.astype(dtype))
     traffic.up += 1
     return DeviceArray(np.array(_held(x), dtype=dtype))
 
 
 def array(x: Any, dtype: Any = None, copy: bool = True) -> Any:
     """A copy of `x` on the device."""
-    return DeviceArray(np.array(x.host, dtype=dtype)) if isinstance(x, DeviceArray) else asarray(x)
+    if isinstance(x, DeviceArray):
+        return DeviceArray(np.array(x.host, dtype=dtype))
+    return asarray(x, dtype)
 
 
 def ascontiguousarray(x: Any, dtype: Any = None) -> Any:
@@ -35,8 +40,14 @@ def asnumpy(x: Any) -> Any:
 
 
 def from_dlpack(x: Any) -> Any:
-    """The memory of another library's array."""
-    return DeviceArray(np.from_dlpack(x))
+    """The memory of another library's array on a device.
+
+    Raises:
+        ValueError: it lies on the host.
+    """
+    if tuple(x.__dlpack_device__()) != capsule.DEVICE:
+        raise ValueError("CPU arrays cannot be directly imported to CuPy")
+    return DeviceArray(capsule.imported(x))
 
 
 def _held(x: Any) -> Any:
@@ -49,6 +60,8 @@ def bare_or_host(x: Any) -> Any:
 
 
 def __getattr__(name: str) -> Any:
+    if name in FUNCTIONS:
+        raise AttributeError(f"CuPy has no function {name!r}")
     found = getattr(np, name)
     if not callable(found) or isinstance(found, type):
         return found
