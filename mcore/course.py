@@ -164,9 +164,10 @@ def _part(machine: Machine, inputs: Inputs, tokens: slice) -> Inputs:
 
 
 def _joined(machine: Machine, parts: list[dict[str, Array]]) -> dict[str, Array]:
+    xp = namespace(next(iter(parts[0].values())))
     return {
-        name: np.sum([part[name] for part in parts], axis=0)
+        name: xp.stack([part[name] for part in parts]).sum(axis=0)
         if name in machine.parameters
-        else np.concatenate([part[name] for part in parts], axis=1)
+        else xp.concatenate([part[name] for part in parts], axis=1)
         for name in parts[0]
     }

@@ -9,7 +9,7 @@ from mcore.backends.cupy_gpu import decode as _decode
 from mcore.backends.cupy_gpu.cuda_device import CudaDevice
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
-from mcore.backends.cupy_gpu.host import on_host
+from mcore.backends.cupy_gpu.host import moved, on_host
 from mcore.backends.cupy_gpu.pairs import Kept, Pair
 from mcore.cache import MemoryState
 from mcore.recurrence import Inputs, Recurrence
@@ -124,11 +124,15 @@ class CupyBackend:
         return _decode.decoder(self.device, decoding, state)
 
     def _run(self, pair: Pair, *arguments: Any) -> tuple[Any, Kept]:
-        output, saved = pair.forward(self.device, *arguments)
+        output, saved = pair.forward(self.device, *self._packed(arguments))
         return output, Kept(pair, saved)
 
     def _back(self, saved: Kept, *d_output: Any) -> Any:
-        return saved.pair.backward(self.device, saved.saved, *d_output)
+        return saved.pair.backward(self.device, saved.saved, *self._packed(d_output))
+
+    def _packed(self, arguments: tuple[Any, ...]) -> Any:
+        """Without gaps, as kernels take arrays; copies only what has some."""
+        return moved(arguments, self.xp.ascontiguousarray, self.xp.ndarray)
 
 
 def chosen_device() -> Device:

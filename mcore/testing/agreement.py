@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mcore.arrays import Array
+from mcore.placing import to_host
 from mcore.testing.strategies import Composition, Example
 
 FLOOR = 1e-2
@@ -30,10 +31,13 @@ Make = Callable[[Composition], Memory]
 def relative_error(got: Array, want: Array) -> float:
     """The largest difference over the largest wanted entry, or over 1e-2 if that is larger.
 
+    Arrays of either may lie on a device.
+
     Inputs are of order one, and some gradients are differences of such numbers that cancel: that of
     q for a normalised memory of one token is nearly zero, and what is left of it is rounding.
     """
     assert got.shape == want.shape, f"shape {got.shape}, wanted {want.shape}"
+    got, want = to_host(got), to_host(want)
     difference = np.abs(np.asarray(got, np.float64) - np.asarray(want, np.float64))
     return float(np.max(difference) / max(np.max(np.abs(want)), FLOOR))
 

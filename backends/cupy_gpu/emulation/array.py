@@ -81,7 +81,6 @@ class DeviceArray(NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name not in ATTRIBUTES:
             raise AttributeError(f"arrays of CuPy have no attribute {name!r}")
-        traffic.down += name in WAITING
         found = getattr(self.host, name)
         return method(found) if callable(found) else wrapped(found)
 

@@ -31,6 +31,8 @@ def ascontiguousarray(x: Any, dtype: Any = None) -> Any:
     """`x` in C order on the device."""
     if not isinstance(x, DeviceArray):
         return asarray(np.ascontiguousarray(_held(x)), dtype)
+    if x.flags.c_contiguous and dtype in (None, x.dtype):
+        return x
     return DeviceArray(np.ascontiguousarray(x.host, dtype=dtype))
 
 

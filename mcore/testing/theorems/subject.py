@@ -7,6 +7,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.compose import memory
 from mcore.testing.agreement import Memory
+from mcore.testing.hosted import hosted
 from mcore.testing.strategies import Composition
 from mcore.testing.theorems.case import Axes, Case
 from mcore.testing.theorems.limit import guarded
@@ -130,8 +131,9 @@ class Memories:
         return {name: found[name] for name in case.inputs}
 
     def make(self, composition: Composition) -> Memory:
-        """A memory of the backend."""
-        return memory(**composition, backend=self.name, dtype=self.dtype)
+        """A memory of the backend; its answers lie on the host."""
+        made = memory(**composition, backend=self.name, dtype=self.dtype)
+        return hosted(made, made.backend.xp)
 
 
 REFERENCE = Memories("reference", "float64", ())
