@@ -327,8 +327,12 @@ def backend_names() -> list[str]:
 
 
 @cache
-def get_backend(name: str, threads: int | None = None) -> Backend:
+def get_backend(name: str, threads: int | None = None, device: int | None = None) -> Backend:
     """Load a backend by name.
+
+    Args:
+        threads: how many it may use; None for its own choice.
+        device: which GPU, of a backend that runs on one; None for the current one.
 
     Raises:
         BackendError: unknown, claimed twice, or failing to load; says what would do.
@@ -343,7 +347,8 @@ def get_backend(name: str, threads: int | None = None) -> Backend:
         raise BackendError(f"backend {name!r} is claimed by {owners}; uninstall one of them")
     try:
         factory = found[0].load()
-        return cast(Backend, factory(threads=threads))
+        made = factory(threads=threads) if device is None else factory(threads, device)
+        return cast(Backend, made)
     except BackendError:
         raise
     except Exception as error:

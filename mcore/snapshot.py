@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcore.arrays import like, to_host
 from mcore.errors import SnapshotError
 from mcore.plain_file import reason
 from mcore.tensor_file import read_tensors
@@ -56,8 +57,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """
     from safetensors.numpy import save
 
-    arrays = dict(snapshot.params)
-    arrays |= {_OPTIMIZER + name: array for name, array in snapshot.optimizer.items()}
+    arrays = {name: to_host(array) for name, array in snapshot.params.items()}
+    arrays |= {_OPTIMIZER + name: to_host(array) for name, array in snapshot.optimizer.items()}
     metadata = _metadata(snapshot)
     metadata["digest"] = _digest(arrays, metadata)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -92,7 +93,7 @@ def copy_into(params: Mapping[str, NDArray[Any]], saved: Mapping[str, NDArray[An
     """
     check_fit({name: (array.dtype.name, array.shape) for name, array in params.items()}, saved)
     for name, array in params.items():
-        array[...] = saved[name]
+        array[...] = like(array, saved[name])
 
 
 def check_fit(declared: Mapping[str, Form], saved: Mapping[str, NDArray[Any]]) -> None:

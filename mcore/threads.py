@@ -8,10 +8,11 @@ element, and no pool of threads waits for another.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -22,9 +23,22 @@ Result = TypeVar("Result")
 _local = threading.local()
 
 
+class Worker(Protocol):
+    """What of a backend says where and by how many it works."""
+
+    xp: ModuleType
+    threads: int
+
+
 def kernel_threads(default: int) -> int:
     """Threads that a kernel may use when called from this thread; `default` outside workers."""
     return int(getattr(_local, "limit", default))
+
+
+def at_work(backend: Worker) -> AbstractContextManager[None]:
+    """BLAS with as many threads as the backend has; nothing of it where arrays lie on a device."""
+    on_host = backend.xp.__name__ == "numpy"
+    return blas_threads(backend.threads) if on_host else nullcontext()
 
 
 @contextmanager

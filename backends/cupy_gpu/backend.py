@@ -6,7 +6,7 @@ from typing import Any
 from mcore.arrays import Array
 from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
 from mcore.backends.cupy_gpu import decode as _decode
-from mcore.backends.cupy_gpu.cuda_device import CudaDevice
+from mcore.backends.cupy_gpu.cuda_device import CudaDevice, check_index
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
 from mcore.backends.cupy_gpu.host import moved, on_host
@@ -17,22 +17,27 @@ from mcore.router import Pool, Router
 from mcore.segments import Segments
 
 EMULATED = "MCORE_EMULATED_GPU"
-"""Set to 1, this variable of the environment makes the CPU stand for the GPU: for tests."""
+"""Set to n, this variable of the environment makes the CPU stand for n GPUs: for tests."""
 
 
 class CupyBackend:
     """CUDA kernels on one GPU. Each method is specified in `mcore.backend.Backend`.
 
+    Args:
+        threads: of the host; takes no notice of it.
+        device: number of the GPU, or what stands for one; None for the current GPU.
+
     Attributes:
-        device: what runs them.
+        device: what runs the kernels.
     """
 
     name = "cupy"
     threads = 1
 
-    def __init__(self, threads: int | None = None, device: Device | None = None) -> None:
-        self.device = device or chosen_device()
-        self.xp = self.device.xp
+    def __init__(self, threads: int | None = None, device: Device | int | None = None) -> None:
+        chosen = chosen_device(device) if device is None or isinstance(device, int) else device
+        self.device: Device = chosen
+        self.xp = chosen.xp
 
     def accelerates(self) -> frozenset[tuple[str, str]]:
         """What has kernels; the rest is computed on the host."""
@@ -135,13 +140,15 @@ class CupyBackend:
         return moved(arguments, self.xp.ascontiguousarray, self.xp.ndarray)
 
 
-def chosen_device() -> Device:
-    """The current GPU, or what stands for it."""
-    if os.environ.get(EMULATED, "0") not in ("", "0"):
-        from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
+def chosen_device(index: int | None = None) -> Device:
+    """The GPU with this number, or the current one; or what stands for it."""
+    count = int(os.environ.get(EMULATED) or 0)
+    if not count:
+        return CudaDevice(index)
+    from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 
-        return EmulatedDevice()
-    return CudaDevice()
+    check_index(index, count)
+    return EmulatedDevice()
 
 
 _ON_HOST = {name: on_host(name) for name in ("scan", "route", "read", "soup", "attention")}

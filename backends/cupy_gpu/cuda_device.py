@@ -17,8 +17,9 @@ STATIC_SHARED = 48 << 10
 class CudaDevice:
     """One GPU. Work goes to CuPy's current stream, so `with stream:` around a call is honoured.
 
-    Attributes:
-        index: among those visible (`CUDA_VISIBLE_DEVICES`).
+    Args:
+        index: among those visible (`CUDA_VISIBLE_DEVICES`). Becomes the current device of the
+            calling thread; None takes that device as it is.
 
     Raises:
         BackendError: CuPy, the driver or the device is missing; says what would do.
@@ -27,12 +28,10 @@ class CudaDevice:
     def __init__(self, index: int | None = None) -> None:
         self.xp: ModuleType = usable_cupy()
         count = self.xp.cuda.runtime.getDeviceCount()
-        self.index = self.xp.cuda.Device().id if index is None else index
-        if not 0 <= self.index < count:
-            raise BackendError(
-                f"backend cupy: device {index} asked for; 0 to {count - 1}, which are visible, "
-                "would do"
-            )
+        check_index(index, count)
+        if index is not None:
+            self.xp.cuda.Device(index).use()
+        self.index = self.xp.cuda.Device().id
         self.name = self.xp.cuda.runtime.getDeviceProperties(self.index)["name"].decode()
         self._kernels: dict[tuple[Variant, str], Any] = {}
 
@@ -72,6 +71,14 @@ class CudaDevice:
         """See `Device.download`."""
         copied: Array = self.xp.asnumpy(x)
         return copied
+
+
+def check_index(index: int | None, count: int) -> None:
+    """Raise BackendError unless there is a GPU with this number among `count`."""
+    if index is None or 0 <= index < count:
+        return
+    there = "0, the only one that is visible," if count == 1 else f"0 to {count - 1}"
+    raise BackendError(f"backend cupy: there is no device {index}; {there} would do")
 
 
 def usable_cupy() -> ModuleType:

@@ -1,8 +1,8 @@
 """Token embedding: a row of the table per token."""
 
-from types import ModuleType
+import numpy as np
 
-from mcore.arrays import Array, namespace
+from mcore.arrays import Array, like, namespace
 from mcore.errors import DataError
 from mcore.layers.linear import rows
 
@@ -18,13 +18,13 @@ def embedding(tokens: Array, weight: Array) -> tuple[Array, Saved]:
 
         y[b, t] = W[tokens[b, t]]
 
-    Shapes: tokens (B, T) of integers in [0, vocab), weight (vocab, D) -> y (B, T, D).
+    Shapes: tokens (B, T) of integers in [0, vocab), on the host, weight (vocab, D) -> y (B, T, D).
 
     Raises:
         DataError: a token is outside the table.
     """
     check_range("embedding: token", tokens, weight.shape[0])
-    return weight[tokens], (tokens, weight.shape)
+    return weight[like(weight, tokens)], (tokens, weight.shape)
 
 
 def embedding_backward(saved: Saved, dy: Array) -> Array:
@@ -35,47 +35,48 @@ def embedding_backward(saved: Saved, dy: Array) -> Array:
     Shapes: dy (B, T, D) -> dweight (vocab, D).
     """
     tokens, (vocab, width) = saved
-    xp = namespace(dy)
-    dweight: Array = xp.zeros((vocab, width), dy.dtype)
+    dweight: Array = namespace(dy).zeros((vocab, width), dy.dtype)
     if tokens.size:
-        present, sums = sum_by_token(tokens.reshape(-1), rows(dy), xp)
-        dweight[present] = sums
+        present, sums = sum_by_token(tokens.reshape(-1), rows(dy))
+        dweight[like(dy, present)] = sums
     return dweight
 
 
-def sum_by_token(tokens: Array, dy: Array, xp: ModuleType) -> tuple[Array, Array]:
+def sum_by_token(tokens: Array, dy: Array) -> tuple[Array, Array]:
     """The distinct tokens in ascending order, and for each the sum of its rows of `dy`.
 
     Sorts the rows by token, then adds up groups of GROUP neighbours until one row per token is
     left: as accurate as a tree, no atomic adds, and no slower where a few tokens make up most
-    of the text.
+    of the text. What goes where is decided on the host, where tokens are.
 
     Shapes: tokens (N,), dy (N, D) -> present (M,), sums (M, D).
     """
-    order = xp.argsort(tokens, kind="stable")
-    counts = xp.bincount(tokens)
-    present = xp.flatnonzero(counts)
+    order = np.argsort(tokens, kind="stable")
+    counts = np.bincount(tokens)
+    present = np.flatnonzero(counts)
     counts = counts[present]
     sums = dy
     while sums is dy or len(sums) > len(present):
-        sums, counts = _add_groups(sums, order, counts, xp)
-        order = xp.arange(len(sums))
+        sums, counts = _add_groups(sums, order, counts)
+        order = np.arange(len(sums))
     return present, sums
 
 
-def _add_groups(values: Array, order: Array, counts: Array, xp: ModuleType) -> tuple[Array, Array]:
+def _add_groups(values: Array, order: Array, counts: Array) -> tuple[Array, Array]:
     """One round: `values[order]` holds `counts[i]` neighbours of token i; add up groups of them."""
+    take = namespace(values).take
     groups = -(-counts // GROUP)
-    ends = xp.cumsum(groups)
-    each = xp.arange(int(ends[-1]))
-    token = xp.searchsorted(ends, each, side="right")
+    ends = np.cumsum(groups)
+    each = np.arange(int(ends[-1]))
+    token = np.searchsorted(ends, each, side="right")
     offset = GROUP * (each - (ends - groups)[token])
     left = counts[token] - offset
-    first = (xp.cumsum(counts) - counts)[token] + offset
-    total: Array = xp.take(values, order[first], axis=0)
+    first = (np.cumsum(counts) - counts)[token] + offset
+    total: Array = take(values, like(values, order[first]), axis=0)
     for nth in range(1, min(GROUP, int(left.max()))):
-        some = xp.flatnonzero(left > nth)
-        total[some] += xp.take(values, order[first[some] + nth], axis=0)
+        some = np.flatnonzero(left > nth)
+        more = take(values, like(values, order[first[some] + nth]), axis=0)
+        total[like(values, some)] += more
     return total, groups
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array, namespace
+from mcore.arrays import Array, like, namespace, to_host
 from mcore.layers.embedding import check_range
 from mcore.layers.linear import rows
 
@@ -15,11 +15,35 @@ BLOCK = 1 << 22
 
 
 class Loss(NamedTuple):
-    """Mean loss in nats per labelled token, how many are labelled, how many were guessed right."""
+    """Mean loss in nats per labelled token, how many are labelled, how many were guessed right.
+
+    Of a model on a device, `value` and `correct` are arrays of one number there, so that nobody
+    waits for them before they are read: `float(loss.value)`, or `shown` for both at once.
+    """
 
     value: float
     count: int  # type: ignore[assignment]  # a NamedTuple is a tuple, which has a count()
     correct: int
+
+
+def shown(loss: Loss) -> Loss:
+    """The same with numbers of Python: one copy from the device, if it lies there."""
+    if isinstance(loss.value, float | int):
+        return loss
+    value, correct = read_numbers(loss.value, loss.correct)
+    return Loss(value, loss.count, int(correct))
+
+
+def read_numbers(*numbers: Array | float) -> list[float]:
+    """Numbers that lie on a device, and such that do not, as Python's: one copy for all."""
+    there = next((x for x in numbers if not isinstance(x, float | int)), None)
+    if there is None:
+        return [float(x) for x in numbers]
+    xp = namespace(there)
+    each = [xp.full((), x, "float64") if isinstance(x, float | int) else x for x in numbers]
+    stacked = xp.stack([x.astype("float64").reshape(()) for x in each])
+    found: list[float] = to_host(stacked).tolist()
+    return found
 
 
 class Saved(NamedTuple):
@@ -43,15 +67,17 @@ def head_loss(hidden: Array, weight: Array, labels: Array) -> tuple[Loss, Saved]
     Without any label the value is 0. Infinities and NaN in the logits reach the value, without a
     warning.
 
-    Shapes: hidden (B, T, D), weight (D, vocab), labels (B, T) of integers, -1 = not scored.
+    Shapes: hidden (B, T, D), weight (D, vocab), labels (B, T) of integers, -1 = not scored, which lie
+    on the host.
 
     Raises:
         DataError: a label is neither -1 nor inside the vocabulary.
     """
     flat = labels.reshape(-1)
-    where = namespace(hidden).flatnonzero(flat != -1)
+    where = np.flatnonzero(flat != -1)
     check_range("head_loss: label", flat[where], weight.shape[1])
-    saved = Saved(hidden.shape, where, rows(hidden)[where], weight, flat[where], None)
+    place, wanted = like(hidden, where), like(hidden, flat[where])
+    saved = Saved(hidden.shape, place, rows(hidden)[place], weight, wanted, None)
     total, correct = 0.0, 0
     for block in _blocks(saved):
         probabilities, value, hits = _score(saved, block)
@@ -113,4 +139,5 @@ def _score(saved: Saved, block: slice) -> tuple[Array, float, int]:
         total = logits.sum(1)
         logits /= total[:, None]
         value += xp.log(total)
-    return logits, float(value.sum(dtype="float64")), int((guess == labels).sum())
+    found, hits = value.sum(dtype="float64"), (guess == labels).sum()
+    return (logits, float(found), int(hits)) if xp is np else (logits, found, hits)

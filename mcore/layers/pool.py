@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, like, namespace
 
 Saved = tuple[Array, Array]
 
@@ -12,10 +12,12 @@ def running_mean(x: Array, total: Array, count: Array) -> tuple[Array, Saved]:
 
         y_t = (total + x_1 + ... + x_t) / (count + t)
 
-    Shapes: x (B, T, D), total (B, D) the sum over the `count` (B,) tokens before -> y (B, T, D).
+    Shapes: x (B, T, D), total (B, D) the sum over the `count` (B,) tokens before, which are
+    counted on the host -> y (B, T, D).
     """
-    sums = np.cumsum(x, axis=1) + total[:, None]
+    sums = namespace(x).cumsum(x, axis=1) + total[:, None]
     counts = (count[:, None] + np.arange(1, x.shape[1] + 1)).astype(x.dtype)[..., None]
+    counts = like(x, counts)
     return sums / counts, (sums[:, -1], counts)
 
 
@@ -27,5 +29,5 @@ def running_mean_backward(saved: Saved, dy: Array) -> Array:
     Shapes: dy (B, T, D) -> dx (B, T, D).
     """
     share = dy / saved[1]
-    dx: Array = np.cumsum(share[:, ::-1], axis=1)[:, ::-1]
+    dx: Array = namespace(dy).cumsum(share[:, ::-1], axis=1)[:, ::-1]
     return dx

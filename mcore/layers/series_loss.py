@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, like, namespace
 from mcore.layers.embedding import check_range
 from mcore.layers.loss import Loss
 
@@ -22,15 +22,16 @@ def value_loss(outputs: Array, labels: Array, cost: ValueCost) -> tuple[Loss, Sa
     `Loss.correct` is 0: a real value is never right. Without any label the value is 0. Infinities
     and NaN in the outputs reach the value, without a warning.
 
-    Shapes: outputs and labels (B, T, O).
+    Shapes: outputs and labels (B, T, O); labels lie on the host.
     """
-    scored = ~np.isnan(labels)
+    scored, xp = ~np.isnan(labels), namespace(outputs)
     count = int(scored.sum())
+    wanted, there = (like(outputs, x) for x in (np.where(scored, labels, 0), scored))
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.where(scored, outputs - np.where(scored, labels, 0), 0).astype(outputs.dtype)
+        error = xp.where(there, outputs - wanted, 0).astype(outputs.dtype)
         costs, slopes = _costs(error, cost)
-        value = float(costs.sum(dtype="float64")) / max(count, 1)
-    return Loss(value, count, 0), (slopes, count)
+        value = costs.sum(dtype="float64") / max(count, 1)
+    return Loss(float(value) if xp is np else value, count, 0), (slopes, count)
 
 
 def class_loss(logits: Array, labels: Array) -> tuple[Loss, Saved]:
@@ -41,28 +42,31 @@ def class_loss(logits: Array, labels: Array) -> tuple[Loss, Saved]:
     Without any label the value is 0. Infinities and NaN in the logits reach the value, without a
     warning.
 
-    Shapes: logits (B, T, O), labels (B, T) of integers.
+    Shapes: logits (B, T, O), labels (B, T) of integers, on the host.
 
     Raises:
         DataError: a label is neither -1 nor a class.
     """
-    where = np.nonzero(labels != -1)
-    wanted = labels[where]
-    check_range("class_loss: label", wanted, logits.shape[2])
-    slopes = np.zeros_like(logits)
-    if not wanted.size:
+    places, xp = np.nonzero(labels != -1), namespace(logits)
+    check_range("class_loss: label", labels[places], logits.shape[2])
+    slopes = xp.zeros_like(logits)
+    if not places[0].size:
         return Loss(0.0, 0, 0), (slopes, 0)
-    z, each = logits[where], np.arange(wanted.size)
+    where = tuple(like(logits, place) for place in places)
+    wanted = like(logits, labels[places])
+    z, each = logits[where], xp.arange(wanted.size)
     guess = z.argmax(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
         z = z - z.max(axis=1, keepdims=True)
-        total = np.exp(z).sum(axis=1, keepdims=True)
-        value = float((np.log(total[:, 0]) - z[each, wanted]).sum(dtype="float64"))
-        probabilities = np.exp(z) / total
+        total = xp.exp(z).sum(axis=1, keepdims=True)
+        value = (xp.log(total[:, 0]) - z[each, wanted]).sum(dtype="float64") / wanted.size
+        probabilities = xp.exp(z) / total
     probabilities[each, wanted] -= 1
     slopes[where] = probabilities
-    loss = Loss(value / wanted.size, wanted.size, int((guess == wanted).sum()))
-    return loss, (slopes, wanted.size)
+    hits = (guess == wanted).sum()
+    if xp is np:
+        value, hits = float(value), int(hits)
+    return Loss(value, wanted.size, hits), (slopes, wanted.size)
 
 
 def series_loss_backward(saved: Saved, d_value: float = 1.0) -> Array:
@@ -77,10 +81,11 @@ def series_loss_backward(saved: Saved, d_value: float = 1.0) -> Array:
 
 def _costs(error: Array, cost: ValueCost) -> tuple[Array, Array]:
     """The cost of each error, and its derivative."""
-    size = np.abs(error)
+    xp = namespace(error)
+    size = xp.abs(error)
     if cost == "mse":
         return error * error, 2 * error
     if cost == "mae":
-        return size, np.sign(error)
+        return size, xp.sign(error)
     inside = size <= 1
-    return np.where(inside, error * error / 2, size - 0.5), np.clip(error, -1, 1)
+    return xp.where(inside, error * error / 2, size - 0.5), xp.clip(error, -1, 1)

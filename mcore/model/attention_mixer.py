@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.backend import Backend
 from mcore.layers.dense import dense_of
 from mcore.layers.init import fan_in
@@ -72,8 +72,9 @@ class AttentionMixer:
         inputs, project_saved = self.projection.forward(params, x, state)
         q, k, v = inputs["q"], inputs["k"], inputs["v"]
         if "k" in state:
-            k = np.concatenate([state["k"], k], axis=1)
-            v = np.concatenate([state["v"], v], axis=1)
+            xp = namespace(k)
+            k = xp.concatenate([state["k"], k], axis=1)
+            v = xp.concatenate([state["v"], v], axis=1)
         h, attention_saved = self._attend((q, k, v), state.get(DOCUMENT))
         y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
         return y, (project_saved, attention_saved, out_saved, (k, v))

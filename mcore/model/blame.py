@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, like
 from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.block import Residual
 from mcore.model.ends import EMBEDDING, FINAL, HEAD
@@ -98,5 +98,5 @@ class _Pass:
                 yield Look(place, "the outputs", outputs, tokens=True, row=row)
                 continue
             logits = outputs - outputs.max(axis=-1, keepdims=True)
-            logits[0, labels == -1] = 0
+            logits[0, like(logits, labels == -1)] = 0
             yield Look(place, "the logits", logits, tokens=True, row=row)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.documents import check_documents
 from mcore.model.part import DOCUMENT, State
 
@@ -36,7 +36,7 @@ def join_states(parts: Sequence[State]) -> State:
 
 def _joined(arrays: Sequence[Array]) -> Array:
     slots = max(array.shape[1] for array in arrays) if arrays[0].ndim > 1 else 0
-    joined: Array = np.concatenate([_widened(array, slots) for array in arrays])
+    joined: Array = namespace(arrays[0]).concatenate([_widened(array, slots) for array in arrays])
     return joined
 
 
@@ -44,4 +44,6 @@ def _widened(array: Array, slots: int) -> Array:
     missing = slots - array.shape[1] if array.ndim > 1 else 0
     if missing == 0:
         return array
-    return np.pad(array, ((0, 0), (missing, 0), *[(0, 0)] * (array.ndim - 2)))
+    padding = ((0, 0), (missing, 0), *[(0, 0)] * (array.ndim - 2))
+    widened: Array = namespace(array).pad(array, padding)
+    return widened

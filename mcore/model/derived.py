@@ -89,7 +89,7 @@ def capped_sum(*arguments: Array) -> tuple[Array, Any]:
     count = len(arguments) // 2
     xs, weights, bias = arguments[:count], arguments[count:-1], arguments[-1]
     pairs = [linear(x.reshape(*x.shape[:2], -1), w) for x, w in zip(xs, weights, strict=True)]
-    z = np.sum([z for z, _ in pairs], axis=0) + bias
+    z = sum((z for z, _ in pairs[1:]), pairs[0][0]) + bias
     y, capped_saved = capped(z)
     return y, ([x.shape for x in xs], [saved for _, saved in pairs], capped_saved)
 

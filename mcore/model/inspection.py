@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, to_host
 from mcore.course import MemorySaved
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.network import Model
@@ -68,6 +68,7 @@ def _gates(saved: MemorySaved) -> tuple[float | None, list[float]]:
         gates, segments = passed.saved.gates, passed.saved.setting.segments
         if gates is None:
             return None, []
+        gates = to_host(gates)
         online.append(gates[..., -1])
         rows = np.arange(segments.rows)[:, None]
         last = segments.last[rows, segments.index]

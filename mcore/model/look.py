@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, to_host
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.parallel import Parallel
@@ -37,13 +37,14 @@ class Look:
     @property
     def finite(self) -> bool:
         """Whether every entry is."""
-        return bool(np.isfinite(self.array).all())
+        return bool(np.isfinite(to_host(self.array)).all())
 
     def sentence(self) -> str:
         """`blocks.1.mixer (memory delta): the recurrence's answer is inf at row 0, token 7`."""
-        bad = ~np.isfinite(self.array)
+        array = to_host(self.array)
+        bad = ~np.isfinite(array)
         where = self._token(bad) if self.tokens or self.backward else tuple(np.argwhere(bad)[0])
-        words = f"{self.place}: {self.what} is {self.array[where]}"
+        words = f"{self.place}: {self.what} is {array[where]}"
         if self.tokens or self.backward:
             names = ("row", "token", "head") if bad.ndim == 4 else ("row", "token")
             places = (self.row + where[0], *where[1:])
@@ -86,7 +87,7 @@ def _remembered(place: str, mixer: MemoryMixer, inputs: dict[str, Array]) -> Ite
     """The online reads, then what the readout makes of them."""
     declared = {name: inputs[name] for name in mixer.memory.inputs}
     y, saved = mixer.memory.forward(declared)
-    sizes = {name: float(np.abs(value).max()) for name, value in declared.items()}
+    sizes = {name: float(np.abs(to_host(value)).max()) for name, value in declared.items()}
     largest = max(sizes, key=lambda name: sizes[name])
     note = f"its inputs are finite; the largest is {largest}, {sizes[largest]:.1e}"
     yield Look(place, "the recurrence's answer", saved.reads, tokens=True, note=note)

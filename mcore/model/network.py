@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from mcore.arrays import Array, as_array, received
+from mcore.arrays import Array, as_array, placed, received
 from mcore.backend import Backend
 from mcore.errors import InputError
 from mcore.layers.dense import dense_of
@@ -23,7 +23,7 @@ from mcore.model.layout import Layout
 from mcore.model.part import Params, State, below, merged, prefixed, scoped
 from mcore.model.shards import Shards, add_up, gather_losses, split
 from mcore.model.statistics import copy_statistics
-from mcore.threads import Workers, blas_threads
+from mcore.threads import Workers, at_work
 
 if TYPE_CHECKING:
     from mcore.session import Session
@@ -38,8 +38,10 @@ class Model:
     Attributes:
         spec: what it was compiled from.
         layout: its parts.
-        params: dotted name -> array; an optimizer may write into the arrays.
-        fixed: arrays that are not trained: of series, the statistics of the training data.
+        params: dotted name -> array, where the backend computes; an optimizer may write into the
+            arrays.
+        fixed: arrays that are not trained, on the host: of series, the statistics of the training
+            data.
         backend: what runs the fused operations.
         dense: what runs the dense ones.
         workers: threads that share the rows of a batch in `loss` and its backward. Sums over rows
@@ -47,7 +49,8 @@ class Model:
     """
 
     def __init__(self, spec: "Spec", layout: Layout, params: Params, backend: Backend) -> None:
-        self.spec, self.layout, self.params, self.backend = spec, layout, params, backend
+        self.spec, self.layout, self.backend = spec, layout, backend
+        self.params = {name: placed(array, backend.xp) for name, array in params.items()}
         self.ends, self.fixed = layout.ends, layout.ends.fixed()
         self.dense = dense_of(backend)
         self.workers = Workers(1 if layout.names_rows else backend.threads)
@@ -96,15 +99,16 @@ class Model:
         """
         data = self.ends.checked(tokens)
         state = packed(document, data)
-        with blas_threads(self.backend.threads):
+        with at_work(self.backend):
             hidden, saved = self._hidden(data, state)
             outputs, head = self.ends.read(self.arrays, hidden, data, state)
         return outputs, (saved, head)
 
     def backward(self, saved: Any, d_outputs: Array) -> Params:
         """Gradients with the keys of `params`, given those of the outputs."""
-        d_outputs = as_array("d_outputs", d_outputs, self.params[FINAL].dtype.name, np)
-        with blas_threads(self.backend.threads):
+        dtype = self.params[FINAL].dtype.name
+        d_outputs = as_array("d_outputs", d_outputs, dtype, self.backend.xp)
+        with at_work(self.backend):
             return self._hidden_backward(saved[0], *self.ends.read_backward(saved[1], d_outputs))
 
     def loss(
@@ -131,7 +135,7 @@ class Model:
         labels = received("labels", labels, np)
         self.ends.check_labels(tokens, labels)
         if self.workers.count == 1 or len(tokens) < self.workers.count:
-            with blas_threads(self.backend.threads):
+            with at_work(self.backend):
                 return self._loss((tokens, labels, state))
         shards = split(self.workers.count, tokens, labels, state)
         return gather_losses(self.workers.map(self._loss, shards))
@@ -144,14 +148,14 @@ class Model:
     def loss_backward(self, saved: Any) -> Params:
         """Gradients of `Loss.value` with the keys of `params`."""
         if not isinstance(saved, Shards):
-            with blas_threads(self.backend.threads):
+            with at_work(self.backend):
                 return self._loss_backward((saved, 1.0))
         return add_up(self.workers.map(self._loss_backward, saved.parts))
 
     def step(self, tokens: Array, state: State | None = None) -> tuple[Array, State]:
         """Outputs of the next tokens of a stream, and the state to go on from."""
         data, state = self.ends.checked(tokens), state or {}
-        with blas_threads(self.backend.threads):
+        with at_work(self.backend):
             hidden, saved = self._hidden(data, state)
             outputs, head = self.ends.read(self.arrays, hidden, data, state)
         return outputs, self._end(saved, head)

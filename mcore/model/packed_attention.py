@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, like, namespace
 from mcore.backend import Backend
 from mcore.documents import arrivals
 
@@ -19,23 +19,23 @@ def packed_attention(
 ) -> tuple[Array, Any]:
     """y (B, T, H, V) of q, k, v (B, T, H, .); 0 where a token is padding."""
     q, k, v = inputs
-    y = np.zeros((*q.shape[:3], v.shape[-1]), q.dtype)
+    y = namespace(q).zeros((*q.shape[:3], v.shape[-1]), q.dtype)
     kept = []
     for rows, tokens in _groups(ids):
-        at = rows, tokens
+        at = like(q, rows), like(q, tokens)
         y[at], saved = backend.attention(q[at], k[at], v[at], window)
-        kept.append((rows, tokens, saved))
+        kept.append((at, saved))
     return y, (backend, inputs, kept)
 
 
 def packed_attention_backward(saved: Any, dy: Array) -> list[Array]:
     """Gradients with respect to q, k and v."""
     backend, inputs, kept = saved
-    gradients = [np.zeros_like(x) for x in inputs]
-    for rows, tokens, each in kept:
-        found = backend.attention_backward(each, dy[rows, tokens])
+    gradients = [namespace(x).zeros_like(x) for x in inputs]
+    for at, each in kept:
+        found = backend.attention_backward(each, dy[at])
         for gradient, part in zip(gradients, found, strict=True):
-            gradient[rows, tokens] = part
+            gradient[at] = part
     return gradients
 
 

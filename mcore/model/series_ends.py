@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array, received
+from mcore.arrays import Array, like, namespace, received
 from mcore.errors import InputError, ShapeError
 from mcore.layers.affine import affine, affine_backward
 from mcore.layers.init import fan_in, normal
@@ -64,7 +64,10 @@ class SeriesEnds:
         return {HEAD: (self.width, self.outputs), HEAD_BIAS: (self.outputs,)}
 
     def fixed(self) -> Params:
-        """Mean and standard deviation of each channel, (C,) in float64, and what the head has."""
+        """Mean and standard deviation of each channel, (C,) in float64, and what the head has.
+
+        They stay on the host, where data are standardised.
+        """
         statistics = {MEAN: np.zeros(self.channels), STD: np.ones(self.channels)}
         return statistics | self.head.fixed()
 
@@ -99,7 +102,7 @@ class SeriesEnds:
     def embed(self, arrays: Params, data: Array) -> tuple[Array, Any]:
         """Standardised, then projected."""
         z = standardise(data, arrays[MEAN], arrays[STD], arrays[INPUT].dtype)
-        return affine(z, arrays[INPUT], arrays[INPUT_BIAS])
+        return affine(like(arrays[INPUT], z), arrays[INPUT], arrays[INPUT_BIAS])
 
     def embed_backward(self, saved: Any, dx: Array) -> Params:
         """Gradients of the map and its bias."""
@@ -160,7 +163,9 @@ def _pool(hidden: Array, state: State) -> tuple[Array, Any, State]:
     if DOCUMENT in state:
         raise InputError("document: a pooled head has one mean a row; feed documents as rows")
     rows, tokens, width = hidden.shape
-    total = state.get(SUM, np.zeros((rows, width), hidden.dtype))
+    total = state.get(SUM)
+    if total is None:
+        total = namespace(hidden).zeros((rows, width), hidden.dtype)
     count = state.get(COUNT, np.zeros(rows, np.int64))
     pooled, saved = running_mean(hidden, total, count)
     return pooled, saved, {SUM: saved[0], COUNT: count + tokens}

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, like
 from mcore.errors import ShapeError
 from mcore.layers.loss import Loss
 from mcore.layers.series_loss import ValueCost, class_loss, value_loss
@@ -96,12 +96,12 @@ class Values:
 
     def finish(self, arrays: Params, raw: Array, data: Array) -> Array:
         """In the data's units."""
-        y = raw * arrays[STD] + self.origin(arrays, data)
+        y = raw * like(raw, arrays[STD]) + like(raw, self.origin(arrays, data))
         return y.astype(raw.dtype)
 
     def finish_backward(self, arrays: Params, d_outputs: Array) -> Array:
         """Scaled by `head.std`."""
-        return (d_outputs * arrays[STD]).astype(d_outputs.dtype)
+        return (d_outputs * like(d_outputs, arrays[STD])).astype(d_outputs.dtype)
 
     def loss(self, arrays: Params, raw: Array, data: Array, labels: Array) -> tuple[Loss, Any]:
         """Of errors in units of `head.std`."""

@@ -52,12 +52,23 @@ def compile(
         BackendError: the backend is not installed.
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
-    chosen = get_backend(backend or spec.backend.kind, threads or spec.backend.threads)
+    chosen = backend_of(spec, backend, threads)
     dtype = dtype or spec.dtype
     layout = layout_of(spec, chosen, dtype)
     _check_size(layout, dtype)
     rng = np.random.default_rng([spec.train.seed, INIT_STREAM])
     return Model(spec, layout, layout.init(rng, dtype), chosen)
+
+
+def backend_of(spec: Spec, kind: str | None = None, threads: int | None = None) -> Backend:
+    """The backend that a spec names, or another one instead; on the spec's GPU if it has one.
+
+    Raises:
+        BackendError: it is not installed, or cannot run here; says what would do.
+    """
+    named = spec.backend
+    device = named.device if kind in (None, named.kind) else None
+    return get_backend(kind or named.kind, threads or named.threads, device)
 
 
 def layout_of(spec: Spec, backend: Backend, dtype: str) -> Layout:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mcore.backend import Backend, get_backend
+from mcore.backend import Backend
 from mcore.model.block import Residual
 from mcore.model.layout import Layout
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.parallel import Parallel
 from mcore.segmentation import Constant
-from mcore.spec.compile import layout_of
+from mcore.spec.compile import backend_of, layout_of
 from mcore.spec.load import load_spec
 from mcore.spec.plan_cache import cache_lines
 from mcore.spec.plan_row import PlanRow, first_row, last_row
@@ -84,7 +84,7 @@ def plan(spec: Spec | Mapping[str, Any]) -> Plan:
         BackendError: the backend is not installed.
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
-    backend = get_backend(spec.backend.kind, spec.backend.threads)
+    backend = backend_of(spec)
     layout = layout_of(spec, backend, spec.dtype)
     tokens, itemsize = spec.data.length, np.dtype(spec.dtype).itemsize
     rows = [first_row(layout.ends)]

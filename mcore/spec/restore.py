@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcore.backend import get_backend
 from mcore.errors import InputError, SnapshotError
 from mcore.model import Model
 from mcore.plain_file import inside, is_folder
 from mcore.snapshot import Form, Snapshot, check_fit, read_snapshot
-from mcore.spec.compile import layout_of
+from mcore.spec.compile import backend_of, layout_of
 from mcore.spec.load import parse_spec
 
 NAMES = ("best.safetensors", "last.safetensors", "previous.safetensors")
@@ -31,7 +30,7 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
     """
     snapshot = _read(Path(path))
     spec = parse_spec(snapshot.spec, str(path), overrides)
-    backend = get_backend(spec.backend.kind, spec.backend.threads)
+    backend = backend_of(spec)
     layout = layout_of(spec, backend, spec.dtype)
     params, fixed = layout.shapes(), layout.ends.fixed()
     declared: dict[str, Form] = {n: (spec.dtype, shape) for n, shape in params.items()}

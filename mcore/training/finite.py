@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, to_host
 from mcore.data import PackedBatch
 from mcore.errors import InputError, NonFiniteError
 from mcore.model import Model
@@ -18,7 +18,7 @@ ADVICE = "a lower train.optimizer.lr, a longer train.warmup or a lower train.cli
 
 def first_nonfinite(arrays: Mapping[str, Array]) -> str | None:
     """Name of the first array, in the mapping's order, with an entry that is not finite."""
-    return next((name for name, a in arrays.items() if not np.isfinite(a).all()), None)
+    return next((name for name, a in arrays.items() if not np.isfinite(to_host(a)).all()), None)
 
 
 def loss_of(when: str, batch: AnyBatch, model: Trainable) -> tuple[Loss, Any]:

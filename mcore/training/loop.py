@@ -14,9 +14,9 @@ from mcore.spec.schema import Spec
 from mcore.training.display import Display
 from mcore.training.evaluate import Evaluation, evaluate, score
 from mcore.training.interrupt import Interrupted, Interrupts
-from mcore.training.optim import AdamW
+from mcore.training.optim import make_optimizer
 from mcore.training.protocols import Trainable
-from mcore.training.resumed import check_rows, state_of
+from mcore.training.resumed import rows_of, state_of
 from mcore.training.run_folder import RunFolder
 from mcore.training.speed import Speed
 from mcore.training.state import State
@@ -51,14 +51,7 @@ class Loop:
         self._saved = self.state.point()
         length, truncate = setting.spec.data.length, setting.spec.train.truncate
         self.rows = Rows(setting.task, length, truncate)
-        chosen, model = setting.spec.train.optimizer, setting.model
-        self.optimizer = AdamW(
-            model.params,
-            model.no_decay,
-            betas=chosen.betas,
-            eps=chosen.eps,
-            weight_decay=chosen.weight_decay,
-        )
+        self.optimizer = make_optimizer(setting.model, setting.spec.train.optimizer)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot; metrics past it are dropped.
@@ -71,9 +64,9 @@ class Loop:
         carried = {n for n in snapshot.optimizer if n.startswith(CARRIED)}
         moments = {n: a for n, a in snapshot.optimizer.items() if n not in carried}
         self.optimizer.restore(moments, snapshot.step)
-        self.rows.state = {n.removeprefix(CARRIED): snapshot.optimizer[n] for n in carried}
         if carried:
-            check_rows(self.rows.state, setting.model, setting.task.train_batch(1))
+            rows = {n.removeprefix(CARRIED): snapshot.optimizer[n] for n in carried}
+            self.rows.state = rows_of(rows, setting.model, setting.task.train_batch(1))
         self._saved = self.state.point()
         setting.folder.forget_after(self.state.step, self.state.evaluated)
 

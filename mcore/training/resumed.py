@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mcore.arrays import Array
+from mcore.arrays import Array, like
 from mcore.data import Batch, PackedBatch
 from mcore.errors import SnapshotError
 from mcore.model.carried import check_carried
@@ -27,15 +27,19 @@ def state_of(snapshot: Snapshot, steps: int) -> State:
     return state
 
 
-def check_rows(carried: Mapping[str, Array], model: Trainable, batch: Batch | PackedBatch) -> None:
-    """Hold what rows carry between pieces to what one row carries after its first token.
+def rows_of(
+    carried: Mapping[str, Array], model: Trainable, batch: Batch | PackedBatch
+) -> dict[str, Array]:
+    """What rows carry between pieces, where the model keeps it, held to what one row carries.
 
     Raises: SnapshotError when the rows of `batch` never carry that.
     """
     _, saved = model.loss(batch.tokens[:1, :1], batch.labels[:1, :1])
+    one = dict(model.end(saved))
     try:
-        check_carried(carried, dict(model.end(saved)))
+        check_carried(carried, one)
     except SnapshotError as error:
         raise SnapshotError(f"the snapshot is not of this run: {error}") from None
     if {len(array) for array in carried.values()} != {len(batch.tokens)}:
         raise SnapshotError("the snapshot is not of this run: it carries another batch")
+    return {name: like(one[name], array) for name, array in carried.items()}

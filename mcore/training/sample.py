@@ -10,20 +10,13 @@ from mcore.data import Batch, PackedBatch
 from mcore.model import Model
 from mcore.model.series_ends import SeriesEnds
 from mcore.model.series_heads import Classes
-from mcore.training.optim import AdamW
+from mcore.training.optim import AdamW, make_optimizer
 from mcore.training.truncate import AnyBatch, Piece
 
 
 def optimizer_of(model: Model) -> AdamW:
     """The optimizer that the spec names, before its first step."""
-    chosen = model.spec.train.optimizer
-    return AdamW(
-        model.params,
-        model.no_decay,
-        betas=chosen.betas,
-        eps=chosen.eps,
-        weight_decay=chosen.weight_decay,
-    )
+    return make_optimizer(model, model.spec.train.optimizer)
 
 
 def sample(model: Model, rows: int, length: int) -> Iterator[AnyBatch]:

@@ -6,7 +6,6 @@ import numpy as np
 
 from mcore.errors import NonFiniteError
 from mcore.spec.schema import TrainSpec
-from mcore.training.clip import clip_scale, global_norm
 from mcore.training.finite import find_place, loss_of, message, what_failed
 from mcore.training.optim import AdamW
 from mcore.training.protocols import Loss, Trainable
@@ -34,11 +33,10 @@ def take_step(
     with np.errstate(all="ignore"):
         loss, saved = loss_of(f"step {step}", batch, model)
         grads = model.loss_backward(saved)
-        norm = global_norm(grads)
-        if not (np.isfinite(loss.value) and np.isfinite(norm)):
-            what, place = what_failed(loss.value, grads), find_place(model, batch)
-            raise NonFiniteError(message(f"step {step}", what, place))
         peak, floor = train.optimizer.lr, train.final_lr
         rate = learning_rate(step, train.steps, peak, train.warmup_steps, floor)
-        optimizer.update(grads, rate, clip_scale(norm, train.clip))
-    return Step(loss, rate, norm, saved)
+        found = optimizer.descend(loss, grads, rate, train.clip)
+        if not found.finite:
+            what, place = what_failed(found.loss.value, grads), find_place(model, batch)
+            raise NonFiniteError(message(f"step {step}", what, place))
+    return Step(found.loss, rate, found.norm, saved)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mcore.arrays import to_host
 from mcore.data import Batch
 from mcore.errors import InputError
 from mcore.model.network import Model
@@ -38,7 +39,7 @@ class ValueErrors:
         Raises: InputError when the model is not one of real values.
         """
         head, arrays = _head_of(model), dict(model.arrays)
-        outputs, _ = model.forward(batch.tokens)  # type: ignore[attr-defined]
+        outputs = to_host(model.forward(batch.tokens)[0])  # type: ignore[attr-defined]
         scored = ~np.isnan(batch.labels)
         scale = np.broadcast_to(head.scale(arrays), batch.labels.shape)[scored]
         error = np.abs(outputs - batch.labels)[scored]

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from mcore.spec.schema.base import Count, Section
+from mcore.spec.schema.base import Count, CountOrZero, Finding, Section, refuse
 from mcore.spec.suggest import hint
 
-_OURS = ("cupy", "numba", "reference")
+_ON_HOST = ("numba", "reference")
+
+_OURS = ("cupy", *_ON_HOST)
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -39,3 +41,14 @@ class BackendSpec(Section):
         default="numba", description="A name that `mcore backends` lists."
     )
     threads: Count | None = Field(default=None, description="Threads to use; all cores if null.")
+    device: CountOrZero | None = Field(
+        default=None,
+        description="Which GPU, of a backend that runs on one; the current one if null.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.device is not None and self.kind in _ON_HOST:
+            message = f"{self.kind} runs on the host; drop it, or backend.kind: cupy"
+            refuse([Finding(("device",), message, (("kind",),))])
+        return self
