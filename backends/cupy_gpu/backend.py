@@ -6,7 +6,9 @@ from typing import Any
 from mcore.arrays import Array
 from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
 from mcore.backends.cupy_gpu import decode as _decode
+from mcore.backends.cupy_gpu.adamw import FusedAdamW
 from mcore.backends.cupy_gpu.cuda_device import CudaDevice, check_index
+from mcore.backends.cupy_gpu.dense import dense_on
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
 from mcore.backends.cupy_gpu.host import moved, on_host
@@ -29,6 +31,8 @@ class CupyBackend:
 
     Attributes:
         device: what runs the kernels.
+        dense: the dense pairs (`mcore.layers.dense`), in kernels.
+        adamw: norm and update of all parameters (`mcore.layers.engine.Engine`).
     """
 
     name = "cupy"
@@ -38,6 +42,8 @@ class CupyBackend:
         chosen = chosen_device(device) if device is None or isinstance(device, int) else device
         self.device: Device = chosen
         self.xp = chosen.xp
+        self.dense = dense_on(chosen)
+        self.adamw = FusedAdamW(chosen)
 
     def accelerates(self) -> frozenset[tuple[str, str]]:
         """What has kernels; the rest is computed on the host."""

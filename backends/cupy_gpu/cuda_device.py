@@ -5,6 +5,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.device import Kernel, Shape, arguments
 from mcore.backends.cupy_gpu.sources import Variant, source
@@ -71,6 +73,10 @@ class CudaDevice:
         """See `Device.download`."""
         copied: Array = self.xp.asnumpy(x)
         return copied
+
+    def address(self, x: Array) -> np.uint64:
+        """See `Device.address`."""
+        return np.uint64(x.data.ptr)  # type: ignore[attr-defined]
 
 
 def check_index(index: int | None, count: int) -> None:

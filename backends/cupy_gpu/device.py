@@ -42,9 +42,14 @@ class Device(Protocol):
     def download(self, x: Array) -> Array:
         """A copy of a device array on the host; waits for the device."""
 
+    def address(self, x: Array) -> np.uint64:
+        """Where its first number lies; whoever asks keeps `x` until the kernel is launched."""
+
 
 def arguments(values: Sequence[Any], real: str) -> list[Any]:
     """Integers as C's int, floats as the kernel's Real, None as a null pointer; arrays as they are.
+
+    A `numpy.uint64` is an address (`Device.address`), for arrays that are not contiguous.
 
     Raises:
         TypeError: a kernel would read a host array, or one that is not contiguous.
@@ -55,6 +60,8 @@ def arguments(values: Sequence[Any], real: str) -> list[Any]:
 def _argument(value: Any, real: "np.dtype[Any]") -> Any:
     if value is None:
         return np.uint64(0)
+    if isinstance(value, np.uint64):
+        return value
     if isinstance(value, bool | int | np.integer):
         return np.int32(value)
     if isinstance(value, float):

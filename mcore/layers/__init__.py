@@ -17,6 +17,7 @@ it is given, never writes to its arguments and never accumulates into anything o
     bypass        what goes past a memory                  init        random starting values
     affine        y = x W + b                              pool        the mean of all tokens so far
     standardise   series in units of their spread          series_loss values and classes of series
+    dense         which of these a backend runs itself     engine      the same for optimizers
 
 Import from the modules (`from mcore.layers.linear import linear, linear_backward`): a function
 exported here under its module's name would hide the module.

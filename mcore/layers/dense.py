@@ -7,6 +7,7 @@ A backend brings its own as an attribute `dense`.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from mcore.layers import embedding as _embedding
 from mcore.layers import feature as _feature
 from mcore.layers import gated_norm as _gated_norm
 from mcore.layers import loss as _loss
@@ -29,6 +30,7 @@ class Dense(NamedTuple):
     feature: Pair = Pair(_feature.feature, _feature.feature_backward)
     swiglu: Pair = Pair(_mlp.swiglu, _mlp.swiglu_backward)
     head_loss: Pair = Pair(_loss.head_loss, _loss.head_loss_backward)
+    embedding: Pair = Pair(_embedding.embedding, _embedding.embedding_backward)
 
 
 PLAIN = Dense()

@@ -8,7 +8,6 @@ import numpy as np
 from mcore.arrays import Array, received
 from mcore.errors import InputError, ShapeError
 from mcore.layers.dense import PLAIN, Dense
-from mcore.layers.embedding import embedding, embedding_backward
 from mcore.layers.init import normal
 from mcore.layers.linear import linear, linear_backward
 from mcore.layers.loss import Loss
@@ -67,11 +66,12 @@ class TokenEnds:
 
     def embed(self, arrays: Params, data: Array) -> tuple[Array, Any]:
         """A row of the table for each token."""
-        return embedding(data, arrays[EMBEDDING])
+        found: tuple[Array, Any] = self.dense.embedding.forward(data, arrays[EMBEDDING])
+        return found
 
     def embed_backward(self, saved: Any, dx: Array) -> Params:
         """The gradient of the table."""
-        return {EMBEDDING: embedding_backward(saved, dx)}
+        return {EMBEDDING: self.dense.embedding.backward(saved, dx)}
 
     def read(self, arrays: Params, hidden: Array, data: Array, state: State) -> tuple[Array, Any]:
         """Logits (B, T, vocab)."""

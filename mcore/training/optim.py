@@ -1,11 +1,12 @@
 """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2) over a dict of parameters."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from mcore.arrays import Array, namespace
+from mcore.layers.engine import Engine, Rates, Tensors
 from mcore.layers.loss import Loss, read_numbers
 from mcore.snapshot import copy_into
 from mcore.spec.schema.train import OptimizerSpec
@@ -26,41 +27,6 @@ class Descent(NamedTuple):
     def finite(self) -> bool:
         """Whether both are; if not, nothing was updated."""
         return bool(np.isfinite(self.loss.value) and np.isfinite(self.norm))
-
-
-class Rates(NamedTuple):
-    """Numbers of an update: the learning rate, b1 and b2, eps, and which update this is (from 1)."""
-
-    rate: float
-    betas: tuple[float, float]
-    eps: float
-    updates: int
-
-
-class Tensors(NamedTuple):
-    """All parameters in one order: themselves, m, v, and how much of each decays."""
-
-    params: Sequence[Array]
-    m: Sequence[Array]
-    v: Sequence[Array]
-    decay: Sequence[float]
-
-
-class Engine(Protocol):
-    """Norm and update of all tensors at once, where a backend brings them (`adamw`)."""
-
-    def clip(
-        self, grads: Sequence[Array], loss: Array | float, limit: float
-    ) -> tuple[Array, Array]:
-        """The norm of all gradients, and what brings it down to `limit` (0: none).
-
-        Both are numbers on the device. The factor is NaN if the loss or the norm is not finite.
-        """
-
-    def update(
-        self, tensors: Tensors, grads: Sequence[Array], rates: Rates, scale: Array
-    ) -> None:
-        """One step down `scale * grads`; none if the scale is NaN."""
 
 
 class AdamW:

@@ -93,6 +93,10 @@ class EmulatedDevice:
         """See `Device.download`."""
         return namespace.asnumpy(x)
 
+    def address(self, x: Any) -> np.uint64:
+        """See `Device.address`."""
+        return np.uint64(x.host.ctypes.data)
+
 
 @cache
 def built(variant: Variant, text: str, sanitize: bool) -> ctypes.PyDLL:

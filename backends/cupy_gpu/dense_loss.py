@@ -1,0 +1,130 @@
+"""`head_loss`: logits by the library's product, then one kernel for the loss, one for its gradient.
+
+Logits of a block of tokens exist at a time; where one block holds them all they are kept.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backends.cupy_gpu.device import Device
+from mcore.backends.cupy_gpu.strides import real_of, variant
+from mcore.layers.embedding import check_range
+from mcore.layers.linear import rows
+from mcore.layers.loss import Loss
+
+BLOCK = 1 << 27
+"""Logits that exist at a time: half a gibibyte of float32."""
+
+
+class Scores(NamedTuple):
+    """Logits (n, vocab), and the largest and the sum of exponentials of each row."""
+
+    logits: Array
+    shift: Array
+    total: Array
+
+
+class Saved(NamedTuple):
+    """What `head_loss` keeps: the labelled tokens, and their scores if these are few.
+
+    Attributes:
+        shape: of hidden.
+        where: (M,) places of the labelled tokens; None if all are.
+        hidden, weight: (M, D), (D, vocab).
+        labels: (M,) int32.
+        scores: None where they are computed once more.
+    """
+
+    shape: tuple[int, ...]
+    where: Array | None
+    hidden: Array
+    weight: Array
+    labels: Array
+    scores: Scores | None
+
+
+def head_loss(
+    hidden: Array, weight: Array, labels: Array, *, device: Device
+) -> tuple[Loss, Saved]:
+    """See `mcore.layers.loss.head_loss`."""
+    flat = labels.reshape(-1)
+    where = np.flatnonzero(flat != -1)
+    check_range("head_loss: label", flat[where], weight.shape[1])
+    places, wanted = device.upload(np.stack([where, flat[where]]).astype(np.int32))
+    labelled = rows(hidden) if len(where) == len(flat) else rows(hidden)[places]
+    place = None if len(where) == len(flat) else places
+    saved = Saved(hidden.shape, place, labelled, weight, wanted, None)
+    if not len(where):
+        return Loss(0.0, 0, 0), saved
+    found = [_score(device, saved, block) for block in _blocks(saved)]
+    losses, hits = (_joined(device, [part[i] for part in found]) for i in (1, 2))
+    if len(found) == 1:
+        saved = saved._replace(scores=found[0][0])
+    value = losses.sum(dtype="float64") / len(where)
+    return Loss(value, len(where), hits.sum()), saved
+
+
+def head_loss_backward(
+    saved: Saved, d_value: float = 1.0, *, device: Device
+) -> tuple[Array, Array]:
+    """See `mcore.layers.loss.head_loss_backward`."""
+    xp, count = device.xp, len(saved.hidden)
+    d_labelled = xp.empty_like(saved.hidden)
+    d_weight: Array | None = None
+    for block in _blocks(saved):
+        d_logits = _gradient(device, saved, block, d_value / count)
+        d_labelled[block] = d_logits @ saved.weight.T
+        part = _product(saved.hidden[block], d_logits, saved.weight)
+        d_weight = part if d_weight is None else d_weight + part
+    if d_weight is None:
+        d_weight = xp.zeros_like(saved.weight)
+    if saved.where is None:
+        return d_labelled.reshape(saved.shape), d_weight
+    d_hidden = xp.zeros(saved.shape, saved.hidden.dtype)
+    rows(d_hidden)[saved.where] = d_labelled
+    return d_hidden, d_weight
+
+
+def _product(hidden: Array, d_logits: Array, weight: Array) -> Array:
+    """hidden^T d_logits, in the memory order of the weight."""
+    if weight.flags.c_contiguous:
+        return hidden.T @ d_logits
+    turned: Array = (d_logits.T @ hidden).T
+    return turned
+
+
+def _score(device: Device, saved: Saved, block: slice) -> tuple[Scores, Array, Array]:
+    """A block's scores, losses and hits."""
+    xp, hidden, labels = device.xp, saved.hidden[block], saved.labels[block]
+    real = real_of(hidden)
+    logits = xp.ascontiguousarray(hidden @ saved.weight).astype(real, copy=False)
+    losses, shift, total = (xp.empty(len(labels), real) for _ in range(3))
+    hits = xp.empty(len(labels), "int32")
+    kernel = device.kernel(variant("cross_entropy", hidden), "cross_entropy")
+    given = (logits, labels, losses, hits, shift, total, logits.shape[1])
+    kernel((len(labels),), (256,), given, 16 * 8)
+    return Scores(logits, shift, total), losses, hits
+
+
+def _gradient(device: Device, saved: Saved, block: slice, factor: float) -> Array:
+    """That of a block's logits."""
+    labels = saved.labels[block]
+    scores = saved.scores or _score(device, saved, block)[0]
+    d_logits: Array = device.xp.empty(scores.logits.shape, saved.hidden.dtype)
+    kernel = device.kernel(variant("cross_entropy", d_logits), "cross_entropy_backward")
+    given = (scores.logits, labels, scores.shift, scores.total, d_logits)
+    kernel((len(labels),), (256,), (*given, d_logits.shape[1], factor), 0)
+    return d_logits
+
+
+def _blocks(saved: Saved) -> Iterator[slice]:
+    """Slices of the labelled tokens, each of at most BLOCK logits."""
+    step = max(BLOCK // saved.weight.shape[1], 1)
+    return (slice(at, at + step) for at in range(0, len(saved.hidden), step))
+
+
+def _joined(device: Device, parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else device.xp.concatenate(parts)

@@ -1,0 +1,44 @@
+"""`swiglu`: matrix products of the library, and one kernel between them each way."""
+
+from typing import Any
+
+from mcore.arrays import Array
+from mcore.backends.cupy_gpu.device import Device
+from mcore.backends.cupy_gpu.strides import variant
+from mcore.layers.linear import rows
+from mcore.layers.mlp import Saved
+
+BLOCKS = 2112
+"""Blocks of 256 threads that share the numbers: sixteen for each core of an H100."""
+
+
+def swiglu(
+    x: Array, w_gate: Array, w_up: Array, w_down: Array, *, device: Device
+) -> tuple[Array, Saved]:
+    """See `mcore.layers.mlp.swiglu`."""
+    flat = rows(x)
+    gate, up = flat @ w_gate, flat @ w_up
+    hidden = device.xp.empty(gate.shape, gate.dtype)
+    _launch(device, "swiglu", gate, (gate, up, hidden))
+    y = hidden @ w_down
+    return y.reshape(x.shape), Saved(x, gate, up, (w_gate, w_up, w_down))
+
+
+def swiglu_backward(
+    saved: Saved, dy: Array, *, device: Device
+) -> tuple[Array, Array, Array, Array]:
+    """See `mcore.layers.mlp.swiglu_backward`."""
+    xp, x, dy, (w_gate, w_up, w_down) = device.xp, rows(saved.x), rows(dy), saved.weights
+    d_hidden, gate = dy @ w_down.T, saved.gate
+    hidden, d_gate, d_up = (xp.empty(gate.shape, gate.dtype) for _ in range(3))
+    _launch(device, "swiglu_backward", gate, (gate, saved.up, d_hidden, hidden, d_gate, d_up))
+    dx = d_gate @ w_gate.T
+    dx += d_up @ w_up.T
+    return dx.reshape(saved.x.shape), x.T @ d_gate, x.T @ d_up, hidden.T @ dy
+
+
+def _launch(device: Device, name: str, like: Array, arrays: tuple[Any, ...]) -> None:
+    count, width = like.shape
+    blocks = max(min(-(-like.size // 256), BLOCKS), 1)
+    kernel = device.kernel(variant("swiglu", like), name)
+    kernel((blocks,), (256,), (*arrays, count, width), 0)
