@@ -28,21 +28,6 @@ def namespace(x: Array) -> ModuleType:
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
-def to_host(x: Array) -> Array:
-    """`x` as a NumPy array: itself if it is one, else a copy, which waits for the device."""
-    return x if namespace(x) is np else cast(Array, cast(Any, namespace(x)).asnumpy(x))
-
-
-def like(x: Array, host: Array) -> Array:
-    """A host array put where `x` lies: itself if that is the host, else a copy on the device."""
-    return placed(host, namespace(x))
-
-
-def placed(host: Array, xp: ModuleType) -> Array:
-    """A host array as one of the library `xp`: itself if that is NumPy, else a copy there."""
-    return host if xp is np else cast(Array, xp.asarray(host))
-
-
 def as_array(name: str, x: object, dtype: str, xp: ModuleType) -> Array:
     """`x` as an array of library `xp` and of `dtype`, without a copy where it already is one.
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcore.arrays import like, to_host
 from mcore.errors import SnapshotError
+from mcore.placing import sent, to_host
 from mcore.plain_file import reason
 from mcore.tensor_file import read_tensors
 
@@ -93,7 +93,7 @@ def copy_into(params: Mapping[str, NDArray[Any]], saved: Mapping[str, NDArray[An
     """
     check_fit({name: (array.dtype.name, array.shape) for name, array in params.items()}, saved)
     for name, array in params.items():
-        array[...] = like(array, saved[name])
+        array[...] = sent(array, saved[name])
 
 
 def check_fit(declared: Mapping[str, Form], saved: Mapping[str, NDArray[Any]]) -> None:

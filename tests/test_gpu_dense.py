@@ -97,13 +97,13 @@ def test_reach_bias_and_tail(dtype: str) -> None:
     taps = Filter(normal(1, 15, width).astype(dtype), tail, reach)
     bias, dy = normal(3, 15).astype(dtype), normal(7, B, 9, 3, 5).astype(dtype)
     for taken in (taps, taps._replace(reach=None), None):
-        answers = []
-        for dense, move in ((gpu.dense, lambda a: up(a, gpu)), (PLAIN, lambda a: a)):
-            y, saved = dense.feature.forward(move(x), form, move(taken), move(bias))
-            dx = move(np.empty(x.shape, dtype))
-            grads = dense.feature.backward(saved, move(dy), dx)
-            answers.append((y, dx, *grads))
-        same("feature", *answers, dtype)
+        answers: list[tuple[Any, ...]] = []
+        for dense, there in ((gpu.dense, True), (PLAIN, False)):
+            given = (x, taken, bias, dy, np.empty(x.shape, dtype))
+            here, filters, shift, d_y, dx = up(given, gpu) if there else given
+            y, saved = dense.feature.forward(here, form, filters, shift)
+            answers.append((y, *dense.feature.backward(saved, d_y, dx), dx))
+        same("feature", answers[0], answers[1], dtype)
 
 
 def scored(dense: Dense, given: tuple[Array, Array], labels: Array) -> tuple[Any, tuple[Any, ...]]:
@@ -179,7 +179,9 @@ def test_update(dtype: str) -> None:
         for arrays, engine in ((host, None), (there, gpu.adamw))
     ]
     for step in range(3):
-        grads = {n: (x * (step + 1)).astype(dtype) for n, x in zip(names, tensors(dtype), strict=True)}
+        grads = {
+            n: (x * (step + 1)).astype(dtype) for n, x in zip(names, tensors(dtype), strict=True)
+        }
         limit = 0.0 if step == 1 else 1.0
         first = made[0].descend(Loss(2.0, 1, 0), grads, 1e-2, limit)
         loss = Loss(gpu.xp.full((), 2.0), 1, gpu.xp.full((), 0))

@@ -109,7 +109,7 @@ def test_schedule_by_hand() -> None:
 def test_global_norm(dtype: str) -> None:
     params = _params(dtype)
     everything = np.concatenate([p.reshape(-1) for p in params.values()]).astype(np.float64)
-    norm = global_norm(params)
+    norm = float(global_norm(params))
     assert norm == pytest.approx(float(np.linalg.norm(everything)), rel=1e-12)
     scale = clip_scale(norm, 1.0)
     assert global_norm({n: p * scale for n, p in params.items()}) == pytest.approx(1.0, rel=1e-6)

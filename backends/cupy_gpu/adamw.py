@@ -57,9 +57,7 @@ class FusedAdamW:
         kernel((1,), (THREADS,), (parts, total, value, found, float(limit)), SCRATCH)
         return found[0], found
 
-    def update(
-        self, tensors: Tensors, grads: Sequence[Array], rates: Rates, scale: Array
-    ) -> None:
+    def update(self, tensors: Tensors, grads: Sequence[Array], rates: Rates, scale: Array) -> None:
         """See `Engine.update`; `scale` is the second result of `clip`."""
         kinds = [(p.dtype.name, g.dtype.name) for p, g in zip(tensors.params, grads, strict=True)]
         for members in _grouped(kinds):
@@ -67,10 +65,18 @@ class FusedAdamW:
             each = [[arrays[i] for i in members] for arrays in tensors[:3]]
             layout, real = self._layout([g.size for g in gradients]), real_of(gradients[0])
             decay = self._table(tuple(tensors.decay[i] for i in members), np.dtype(real))
-            tables = (self._addresses([x for arrays in each for x in arrays]),)
-            tables = (*tables, self._addresses(gradients), None, layout.chunks, layout.sizes)
+            tables = [self._addresses(x) for x in ([y for held in each for y in held], gradients)]
             kernel = self.device.kernel(variant("adamw", gradients[0]), "adamw")
-            given = (*tables, decay, scale, len(members), *_numbers(rates))
+            given = (
+                *tables,
+                None,
+                layout.chunks,
+                layout.sizes,
+                decay,
+                scale,
+                len(members),
+                *_numbers(rates),
+            )
             kernel((layout.blocks,), (THREADS,), given, 0)
 
     def _layout(self, sizes: Sequence[int]) -> Layout:

@@ -70,7 +70,8 @@ def planned(device: Device, tokens: Array) -> Plan:
     token = np.repeat(np.arange(len(present)), groups)
     nth = np.arange(len(token)) - (np.cumsum(groups) - groups)[token]
     begins = (np.cumsum(counts) - counts)[token] + GROUP * nth
-    parts = [order, [*begins, len(flat)], [0, *np.cumsum(groups)], present]
+    bounds = np.append(begins, len(flat)), np.append(0, np.cumsum(groups))
+    parts = [order, *bounds, present]
     there = device.upload(np.concatenate(parts).astype(np.int32))
     ends = np.cumsum([len(part) for part in parts]).tolist()
     return Plan(*(there[end - len(part) : end] for part, end in zip(parts, ends, strict=True)))

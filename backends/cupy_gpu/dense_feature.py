@@ -96,11 +96,10 @@ def _sums(
     return d_weight, None if biases is None else column_sums(device, biases)
 
 
-def _kept(
-    device: Device, x: Array, form: Form, taps: Filter | None, bias: Array | None
-) -> Saved:
+def _kept(device: Device, x: Array, form: Form, taps: Filter | None, bias: Array | None) -> Saved:
     """Arguments as the kernels take them."""
     at, shift = rows_at(device, x), None if bias is None else as_real(bias, x)
+    inputs: tuple[Any, ...]
     if taps is None:
         inputs = (at.at, at.pitch, None, 0, None, shift, None)
         return Saved(form, inputs, 1, x.shape, x, (at,))

@@ -46,9 +46,7 @@ class Saved(NamedTuple):
     scores: Scores | None
 
 
-def head_loss(
-    hidden: Array, weight: Array, labels: Array, *, device: Device
-) -> tuple[Loss, Saved]:
+def head_loss(hidden: Array, weight: Array, labels: Array, *, device: Device) -> tuple[Loss, Saved]:
     """See `mcore.layers.loss.head_loss`."""
     flat = labels.reshape(-1)
     where = np.flatnonzero(flat != -1)
@@ -59,10 +57,11 @@ def head_loss(
     saved = Saved(hidden.shape, place, labelled, weight, wanted, None)
     if not len(where):
         return Loss(0.0, 0, 0), saved
-    found = [_score(device, saved, block) for block in _blocks(saved)]
-    losses, hits = (_joined(device, [part[i] for part in found]) for i in (1, 2))
-    if len(found) == 1:
-        saved = saved._replace(scores=found[0][0])
+    parts = [_score(device, saved, block) for block in _blocks(saved)]
+    if len(parts) == 1:
+        saved = saved._replace(scores=parts[0][0])
+    losses = _joined(device, [losses for _, losses, _ in parts])
+    hits = _joined(device, [hits for _, _, hits in parts])
     value = losses.sum(dtype="float64") / len(where)
     return Loss(value, len(where), hits.sum()), saved
 

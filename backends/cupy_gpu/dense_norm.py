@@ -21,26 +21,26 @@ class Saved(NamedTuple):
 
 def rms_norm(x: Array, weight: Array, eps: float = 1e-6, *, device: Device) -> tuple[Array, Saved]:
     """See `mcore.layers.norm.rms_norm`."""
-    rows, weight = rows_at(device, x), as_real(weight, x)
+    flat, weight = rows_at(device, x), as_real(weight, x)
     y = device.xp.empty(x.shape, x.dtype)
-    scale = device.xp.empty(rows.count, weight.dtype)
+    scale = device.xp.empty(flat.rows, weight.dtype)
     kernel = device.kernel(variant("norm", x), "rms_norm")
-    given = (rows.at, rows.pitch, weight, y, scale, rows.count, x.shape[-1], float(eps))
-    kernel((-(-rows.count // WARPS),), (32 * WARPS,), given, 0)
-    return y, Saved(rows, weight, scale)
+    given = (flat.at, flat.pitch, weight, y, scale, flat.rows, x.shape[-1], float(eps))
+    kernel((-(-flat.rows // WARPS),), (32 * WARPS,), given, 0)
+    return y, Saved(flat, weight, scale)
 
 
 def rms_norm_backward(
     saved: Saved, dy: Array, beside: Array | None = None, *, device: Device
 ) -> tuple[Array, Array]:
     """See `mcore.layers.norm.rms_norm_backward`."""
-    xp, (rows, weight, scale) = device.xp, saved
+    xp, (flat, weight, scale) = device.xp, saved
     dy = xp.ascontiguousarray(dy)
     past = None if beside is None else xp.ascontiguousarray(beside)
     dx, width = xp.empty(dy.shape, dy.dtype), weight.size
-    parts = xp.empty((parts_for(rows.count), width), weight.dtype)
-    kernel = device.kernel(variant("norm", rows.held), "rms_norm_backward")
-    given = (rows.at, rows.pitch, weight, scale, dy, past, dx, parts, rows.count, width)
+    parts = xp.empty((parts_for(flat.rows), width), weight.dtype)
+    kernel = device.kernel(variant("norm", flat.held), "rms_norm_backward")
+    given = (flat.at, flat.pitch, weight, scale, dy, past, dx, parts, flat.rows, width)
     kernel((len(parts),), (32 * WARPS,), given, shared_for(parts))
     return dx, column_sums(device, parts)
 

@@ -1,5 +1,6 @@
 """Arrays as kernels of dense layers take them: rows at one pitch, and the source's types."""
 
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -17,13 +18,13 @@ class Rows(NamedTuple):
         held: whose memory it is.
         at: address of the first number.
         pitch: numbers from one row to the next.
-        count: how many rows.
+        rows: how many.
     """
 
     held: Array
     at: np.uint64
     pitch: int
-    count: int
+    rows: int
 
 
 def rows_at(device: Device, x: Array, inner: int = 1) -> Rows:
@@ -73,7 +74,7 @@ def _pitch(x: Array, inner: int) -> int | None:
     outer = [(n, s) for n, s in zip(x.shape[:-inner], x.strides[:-inner], strict=True) if n > 1]
     if not outer:
         return prod(x.shape[-inner:])
-    for (_, stride), (size, within) in zip(outer[:-1], outer[1:], strict=True):
+    for (_, stride), (size, within) in pairwise(outer):
         if stride != size * within:
             return None
     pitch, rest = divmod(outer[-1][1], x.itemsize)

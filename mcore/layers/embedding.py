@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from mcore.arrays import Array, like, namespace
+from mcore.arrays import Array, namespace
 from mcore.errors import DataError
 from mcore.layers.linear import rows
+from mcore.placing import sent
 
 Saved = tuple[Array, tuple[int, ...]]
 
@@ -24,7 +25,7 @@ def embedding(tokens: Array, weight: Array) -> tuple[Array, Saved]:
         DataError: a token is outside the table.
     """
     check_range("embedding: token", tokens, weight.shape[0])
-    return weight[like(weight, tokens)], (tokens, weight.shape)
+    return weight[sent(weight, tokens)], (tokens, weight.shape)
 
 
 def embedding_backward(saved: Saved, dy: Array) -> Array:
@@ -38,7 +39,7 @@ def embedding_backward(saved: Saved, dy: Array) -> Array:
     dweight: Array = namespace(dy).zeros((vocab, width), dy.dtype)
     if tokens.size:
         present, sums = sum_by_token(tokens.reshape(-1), rows(dy))
-        dweight[like(dy, present)] = sums
+        dweight[sent(dy, present)] = sums
     return dweight
 
 
@@ -72,11 +73,11 @@ def _add_groups(values: Array, order: Array, counts: Array) -> tuple[Array, Arra
     offset = GROUP * (each - (ends - groups)[token])
     left = counts[token] - offset
     first = (np.cumsum(counts) - counts)[token] + offset
-    total: Array = take(values, like(values, order[first]), axis=0)
+    total: Array = take(values, sent(values, order[first]), axis=0)
     for nth in range(1, min(GROUP, int(left.max()))):
         some = np.flatnonzero(left > nth)
-        more = take(values, like(values, order[first[some] + nth]), axis=0)
-        total[like(values, some)] += more
+        more = take(values, sent(values, order[first[some] + nth]), axis=0)
+        total[sent(values, some)] += more
     return total, groups
 
 

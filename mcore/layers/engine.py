@@ -10,7 +10,7 @@ from mcore.arrays import Array
 
 
 class Rates(NamedTuple):
-    """Numbers of an update: the learning rate, b1 and b2, eps, and which update this is (from 1)."""
+    """Numbers of an update: the learning rate, b1 and b2, eps, and its number from 1 on."""
 
     rate: float
     betas: tuple[float, float]
@@ -38,7 +38,5 @@ class Engine(Protocol):
         Both are numbers on the device. The factor is NaN if the loss or the norm is not finite.
         """
 
-    def update(
-        self, tensors: Tensors, grads: Sequence[Array], rates: Rates, scale: Array
-    ) -> None:
+    def update(self, tensors: Tensors, grads: Sequence[Array], rates: Rates, scale: Array) -> None:
         """One step down `scale * grads`; none if the scale is NaN."""

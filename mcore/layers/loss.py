@@ -1,13 +1,14 @@
 """Cross-entropy of the output layer, computed only where there is a label."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mcore.arrays import Array, like, namespace, to_host
+from mcore.arrays import Array, namespace
 from mcore.layers.embedding import check_range
 from mcore.layers.linear import rows
+from mcore.placing import sent, to_host
 
 # Logits that exist at a time: 4M numbers, 16 MB in float32, fit a CPU's last cache. A loss with
 # more of them goes block by block, keeps none, and computes them once more in backward.
@@ -26,15 +27,24 @@ class Loss(NamedTuple):
     correct: int
 
 
-def shown(loss: Loss) -> Loss:
+class Scored(Protocol):
+    """What has the numbers of a `Loss`."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def correct(self) -> int: ...
+
+
+def shown(loss: Scored) -> Loss:
     """The same with numbers of Python: one copy from the device, if it lies there."""
-    if isinstance(loss.value, float | int):
-        return loss
     value, correct = read_numbers(loss.value, loss.correct)
     return Loss(value, loss.count, int(correct))
 
 
-def read_numbers(*numbers: Array | float) -> list[float]:
+def read_numbers(*numbers: Any) -> list[float]:
     """Numbers that lie on a device, and such that do not, as Python's: one copy for all."""
     there = next((x for x in numbers if not isinstance(x, float | int)), None)
     if there is None:
@@ -67,8 +77,8 @@ def head_loss(hidden: Array, weight: Array, labels: Array) -> tuple[Loss, Saved]
     Without any label the value is 0. Infinities and NaN in the logits reach the value, without a
     warning.
 
-    Shapes: hidden (B, T, D), weight (D, vocab), labels (B, T) of integers, -1 = not scored, which lie
-    on the host.
+    Shapes: hidden (B, T, D), weight (D, vocab), labels (B, T) of integers, on the host, -1 = not
+    scored.
 
     Raises:
         DataError: a label is neither -1 nor inside the vocabulary.
@@ -76,7 +86,7 @@ def head_loss(hidden: Array, weight: Array, labels: Array) -> tuple[Loss, Saved]
     flat = labels.reshape(-1)
     where = np.flatnonzero(flat != -1)
     check_range("head_loss: label", flat[where], weight.shape[1])
-    place, wanted = like(hidden, where), like(hidden, flat[where])
+    place, wanted = sent(hidden, where), sent(hidden, flat[where])
     saved = Saved(hidden.shape, place, rows(hidden)[place], weight, wanted, None)
     total, correct = 0.0, 0
     for block in _blocks(saved):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mcore.arrays import Array, like, namespace
+from mcore.arrays import Array, namespace
+from mcore.placing import like
 
 Saved = tuple[Array, Array]
 

@@ -2,7 +2,8 @@
 
 from types import ModuleType
 
-from mcore.arrays import Array, like, namespace
+from mcore.arrays import Array, namespace
+from mcore.placing import sent
 
 Saved = tuple[Array, Array]
 
@@ -38,7 +39,7 @@ def rotary_backward(saved: Saved, dy: Array) -> Array:
 def _tables(start: int | Array, x: Array, xp: ModuleType) -> tuple[Array, Array]:
     """cos(a), and sin(a) with the sign it has in y; each (T, 1, K), or (B, T, 1, K)."""
     half = x.shape[-1] // 2
-    begin = start if isinstance(start, int) else like(x, start)[..., None]
+    begin = start if isinstance(start, int) else sent(x, start)[..., None]
     position = xp.arange(x.shape[1], dtype="float64") + begin
     angle = position[..., None] * BASE ** (-xp.arange(half, dtype="float64") / max(half, 1))
     rest = xp.zeros((*position.shape, x.shape[-1] % 2))

@@ -4,9 +4,10 @@ from typing import Literal
 
 import numpy as np
 
-from mcore.arrays import Array, like, namespace
+from mcore.arrays import Array, namespace
 from mcore.layers.embedding import check_range
 from mcore.layers.loss import Loss
+from mcore.placing import sent
 
 ValueCost = Literal["mse", "mae", "huber"]
 
@@ -26,7 +27,7 @@ def value_loss(outputs: Array, labels: Array, cost: ValueCost) -> tuple[Loss, Sa
     """
     scored, xp = ~np.isnan(labels), namespace(outputs)
     count = int(scored.sum())
-    wanted, there = (like(outputs, x) for x in (np.where(scored, labels, 0), scored))
+    wanted, there = (sent(outputs, x) for x in (np.where(scored, labels, 0), scored))
     with np.errstate(invalid="ignore", over="ignore"):
         error = xp.where(there, outputs - wanted, 0).astype(outputs.dtype)
         costs, slopes = _costs(error, cost)
@@ -52,8 +53,8 @@ def class_loss(logits: Array, labels: Array) -> tuple[Loss, Saved]:
     slopes = xp.zeros_like(logits)
     if not places[0].size:
         return Loss(0.0, 0, 0), (slopes, 0)
-    where = tuple(like(logits, place) for place in places)
-    wanted = like(logits, labels[places])
+    where = tuple(sent(logits, place) for place in places)
+    wanted = sent(logits, labels[places])
     z, each = logits[where], xp.arange(wanted.size)
     guess = z.argmax(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array, like
+from mcore.arrays import Array
 from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.block import Residual
 from mcore.model.ends import EMBEDDING, FINAL, HEAD
 from mcore.model.look import Look, stages, title
 from mcore.model.network import Model
 from mcore.model.part import State, scoped
+from mcore.placing import sent
 
 
 def blame(model: Model, tokens: Array, labels: Array, state: State | None = None) -> str | None:
@@ -98,5 +99,5 @@ class _Pass:
                 yield Look(place, "the outputs", outputs, tokens=True, row=row)
                 continue
             logits = outputs - outputs.max(axis=-1, keepdims=True)
-            logits[0, like(logits, labels == -1)] = 0
+            logits[0, sent(logits, labels == -1)] = 0
             yield Look(place, "the logits", logits, tokens=True, row=row)

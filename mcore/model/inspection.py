@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array, to_host
+from mcore.arrays import Array
 from mcore.course import MemorySaved
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.network import Model
 from mcore.model.parallel import Parallel
 from mcore.model.part import Part
+from mcore.placing import to_host
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcore.arrays import Array, to_host
+from mcore.arrays import Array
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.parallel import Parallel
 from mcore.model.part import Params, Part, scoped
+from mcore.placing import to_host
 
 
 @dataclass(frozen=True)

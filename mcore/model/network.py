@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from mcore.arrays import Array, as_array, placed, received
+from mcore.arrays import Array, as_array, received
 from mcore.backend import Backend
 from mcore.errors import InputError
 from mcore.layers.dense import dense_of
@@ -50,7 +50,7 @@ class Model:
 
     def __init__(self, spec: "Spec", layout: Layout, params: Params, backend: Backend) -> None:
         self.spec, self.layout, self.backend = spec, layout, backend
-        self.params = {name: placed(array, backend.xp) for name, array in params.items()}
+        self.params = {name: _placed(array, backend) for name, array in params.items()}
         self.ends, self.fixed = layout.ends, layout.ends.fixed()
         self.dense = dense_of(backend)
         self.workers = Workers(1 if layout.names_rows else backend.threads)
@@ -225,3 +225,8 @@ class Model:
         for name, gradient in last.items():
             grads[name] = grads[name] + gradient if name in grads else gradient
         return {name: grads[name] for name in self.params}
+
+
+def _placed(array: Array, backend: Backend) -> Array:
+    """A parameter where the backend computes; of its own, for it will be written to."""
+    return array if backend.xp is np else cast(Array, backend.xp.array(array))

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array, like, namespace
+from mcore.arrays import Array, namespace
 from mcore.backend import Backend
 from mcore.documents import arrivals
+from mcore.placing import sent
 
 
 def packed_attention(
@@ -22,7 +23,7 @@ def packed_attention(
     y = namespace(q).zeros((*q.shape[:3], v.shape[-1]), q.dtype)
     kept = []
     for rows, tokens in _groups(ids):
-        at = like(q, rows), like(q, tokens)
+        at = sent(q, rows), sent(q, tokens)
         y[at], saved = backend.attention(q[at], k[at], v[at], window)
         kept.append((at, saved))
     return y, (backend, inputs, kept)

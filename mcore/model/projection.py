@@ -8,12 +8,11 @@ Then what is made of those (`model/derived.py`). Which of these a rule wants is 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array, like, namespace
+from mcore.arrays import Array, namespace
 from mcore.documents import reach_of
 from mcore.layers.conv import next_tail
 from mcore.layers.feature import Filter
@@ -23,6 +22,7 @@ from mcore.model.part import DOCUMENT, Params, State
 from mcore.model.slot import Slot
 from mcore.model.starts import starts
 from mcore.model.wiring import Wiring
+from mcore.placing import like, sent
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Projection(Wiring):
 
     def forward(self, params: Params, x: Array, state: State) -> tuple[dict[str, Array], Any]:
         """Inputs by name, (B, T, H, width) or (B, T, H); x (B, T, D)."""
-        reach = like(x, reach_of(state[DOCUMENT])) if DOCUMENT in state else None
+        reach = sent(x, reach_of(state[DOCUMENT])) if DOCUMENT in state else None
         (z, last), z_saved = columns(x, params, self.slots, state.get("last"), reach)
         position = _begun(state.get("position"))
         making = Making(self.heads, params, position, self.dense)
@@ -92,16 +92,8 @@ class Projection(Wiring):
         return end
 
     def _fixed(self, name: str, x: Array) -> Array:
-        key = (name, x.dtype.name, namespace(x))
-        if key not in self._fixed_there:
-            start = self.parameters[name].start(np.random.default_rng(0), self.widths[name])
-            self._fixed_there[key] = like(x, np.asarray(start, x.dtype))
-        return self._fixed_there[key]
-
-    @cached_property
-    def _fixed_there(self) -> dict[Any, Array]:
-        """Fixed inputs, copied once to where the tokens are."""
-        return {}
+        start = self.parameters[name].start(np.random.default_rng(0), self.widths[name])
+        return like(x, np.asarray(start, x.dtype))
 
     def _filter(self, params: Params, state: State, z: Array, reach: Array | None) -> Filter | None:
         """The convolution of all convolved columns."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array, like, namespace, received
+from mcore.arrays import Array, namespace, received
 from mcore.errors import InputError, ShapeError
 from mcore.layers.affine import affine, affine_backward
 from mcore.layers.init import fan_in, normal
@@ -19,6 +19,7 @@ from mcore.layers.standardise import standardise
 from mcore.model.ends import HEAD, INPUT
 from mcore.model.part import DOCUMENT, Params, Shapes, State
 from mcore.model.series_heads import Head
+from mcore.placing import sent
 
 INPUT_BIAS, HEAD_BIAS = "input.bias", "head.bias"
 MEAN, STD = "input.mean", "input.std"
@@ -102,7 +103,7 @@ class SeriesEnds:
     def embed(self, arrays: Params, data: Array) -> tuple[Array, Any]:
         """Standardised, then projected."""
         z = standardise(data, arrays[MEAN], arrays[STD], arrays[INPUT].dtype)
-        return affine(like(arrays[INPUT], z), arrays[INPUT], arrays[INPUT_BIAS])
+        return affine(sent(arrays[INPUT], z), arrays[INPUT], arrays[INPUT_BIAS])
 
     def embed_backward(self, saved: Any, dx: Array) -> Params:
         """Gradients of the map and its bias."""

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mcore.arrays import Array, like
+from mcore.arrays import Array
 from mcore.errors import ShapeError
 from mcore.layers.loss import Loss
 from mcore.layers.series_loss import ValueCost, class_loss, value_loss
 from mcore.model.part import Params
+from mcore.placing import like, sent
 
 MEAN, STD = "head.mean", "head.std"
 
@@ -96,7 +97,7 @@ class Values:
 
     def finish(self, arrays: Params, raw: Array, data: Array) -> Array:
         """In the data's units."""
-        y = raw * like(raw, arrays[STD]) + like(raw, self.origin(arrays, data))
+        y = raw * like(raw, arrays[STD]) + sent(raw, self.origin(arrays, data))
         return y.astype(raw.dtype)
 
     def finish_backward(self, arrays: Params, d_outputs: Array) -> Array:

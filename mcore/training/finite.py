@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array, to_host
+from mcore.arrays import Array
 from mcore.data import PackedBatch
 from mcore.errors import InputError, NonFiniteError
+from mcore.layers.loss import Scored
 from mcore.model import Model
 from mcore.model.blame import blame
-from mcore.training.protocols import Loss, Trainable
+from mcore.placing import to_host
+from mcore.training.protocols import Trainable
 from mcore.training.truncate import AnyBatch, Piece
 
 ADVICE = "a lower train.optimizer.lr, a longer train.warmup or a lower train.clip may help"
@@ -21,7 +23,7 @@ def first_nonfinite(arrays: Mapping[str, Array]) -> str | None:
     return next((name for name, a in arrays.items() if not np.isfinite(to_host(a)).all()), None)
 
 
-def loss_of(when: str, batch: AnyBatch, model: Trainable) -> tuple[Loss, Any]:
+def loss_of(when: str, batch: AnyBatch, model: Trainable) -> tuple[Scored, Any]:
     """The model's loss; a memory that refuses NaN among its inputs is one more non-finite place.
 
     Raises: NonFiniteError, naming the place; InputError where nothing is NaN or infinite.

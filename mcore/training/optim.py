@@ -7,7 +7,7 @@ import numpy as np
 
 from mcore.arrays import Array, namespace
 from mcore.layers.engine import Engine, Rates, Tensors
-from mcore.layers.loss import Loss, read_numbers
+from mcore.layers.loss import Loss, Scored, read_numbers
 from mcore.snapshot import copy_into
 from mcore.spec.schema.train import OptimizerSpec
 from mcore.training.clip import clip_scale, global_norm
@@ -68,7 +68,7 @@ class AdamW:
         self._scratch: dict[str, Array] = {}
 
     def descend(
-        self, loss: Loss, grads: Mapping[str, Array], rate: float, limit: float
+        self, loss: Scored, grads: Mapping[str, Array], rate: float, limit: float
     ) -> Descent:
         """Clip the gradients to the norm `limit` (0: not) and update, if all is finite.
 
@@ -114,8 +114,8 @@ class AdamW:
         return Rates(rate, self._betas, self._eps, updates)
 
     def _tensors(self) -> Tensors:
-        each = (self.params, self._m, self._v)
-        return Tensors(*([*arrays.values()] for arrays in each), [*self._decay.values()])
+        params, m, v = ([*arrays.values()] for arrays in (self.params, self._m, self._v))
+        return Tensors(params, m, v, [*self._decay.values()])
 
     def _scratch_like(self, p: Array) -> Array:
         found = self._scratch.get(p.dtype.name)

@@ -8,18 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcore.arrays import Array
+from mcore.layers.loss import Scored
 from mcore.spec.schema import Spec
-
-
-class Loss(Protocol):
-    """Mean nats per labelled token, number of labels, and how many were ranked first."""
-
-    @property
-    def value(self) -> float: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def correct(self) -> int: ...
 
 
 class Trainable(Protocol):
@@ -45,7 +35,7 @@ class Trainable(Protocol):
         /,
         *,
         document: NDArray[np.int64] | None = None,
-    ) -> tuple[Loss, Any]:
+    ) -> tuple[Scored, Any]:
         """Loss over the labels (B, T) that are not -1, and what its gradient needs.
 
         The rows go on from `state`, if one is given, or hold the documents with these ids.

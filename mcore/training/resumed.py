@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from mcore.arrays import Array, like
+from mcore.arrays import Array
 from mcore.data import Batch, PackedBatch
 from mcore.errors import SnapshotError
 from mcore.model.carried import check_carried
+from mcore.placing import sent
 from mcore.snapshot import Snapshot
 from mcore.training.protocols import Trainable
 from mcore.training.state import State
@@ -42,4 +43,4 @@ def rows_of(
         raise SnapshotError(f"the snapshot is not of this run: {error}") from None
     if {len(array) for array in carried.values()} != {len(batch.tokens)}:
         raise SnapshotError("the snapshot is not of this run: it carries another batch")
-    return {name: like(one[name], array) for name, array in carried.items()}
+    return {name: sent(one[name], array) for name, array in carried.items()}

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcore.errors import NonFiniteError
+from mcore.layers.loss import Loss
 from mcore.spec.schema import TrainSpec
 from mcore.training.finite import find_place, loss_of, message, what_failed
 from mcore.training.optim import AdamW
-from mcore.training.protocols import Loss, Trainable
+from mcore.training.protocols import Trainable
 from mcore.training.schedule import learning_rate
 from mcore.training.truncate import AnyBatch
 

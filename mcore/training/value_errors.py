@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import to_host
 from mcore.data import Batch
 from mcore.errors import InputError
 from mcore.model.network import Model
 from mcore.model.series_ends import SeriesEnds
 from mcore.model.series_heads import Values
+from mcore.placing import to_host
 from mcore.training.protocols import Trainable
 
 
