@@ -1,8 +1,11 @@
 """Which kernels run which rule: a line for each."""
 
+from mcore.backends.cupy_gpu import matrix_scan
 from mcore.backends.cupy_gpu.pairs import Pair
 
-SCANS: dict[str, Pair] = {}
+SCANS: dict[str, Pair] = {
+    **dict.fromkeys(("linear", "retention", "gated_linear", "mamba2"), matrix_scan.SCAN),
+}
 """By rule."""
 
 READS: dict[str, Pair] = {}

@@ -11,6 +11,9 @@ struct Matrix {
   __device__ __forceinline__ Real get(int i, int j) const {
     return i < rows && j < columns ? Real(at[i * stride + j]) : Real(0);
   }
+  __device__ __forceinline__ void put(int i, int j, Real value) const {
+    if (i < rows && j < columns) at[i * stride + j] = T(value);
+  }
 };
 
 // to[i * apart + j] = from(i, j) for i < M, j < N, by all threads of the block. No barrier.

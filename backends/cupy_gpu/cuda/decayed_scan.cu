@@ -1,0 +1,119 @@
+// Scan of additive memories with one decay per token: S_t = a_t S_{t-1} + k_t v_t^T, y_t = S_t^T q_t.
+//
+// Forward: chunk_writes, then write_chains where chunks follow one another, then answers.
+// Backward: the states inside segments by the first two again; read_gradients and gradient_chains
+// for those of the states; then value_gradients and key_gradients, each chunk by itself.
+#include "chunk_chains.cuh"
+#include "chunk_gradients.cuh"
+#include "chunk_products.cuh"
+
+#define SIZES int tokens, int heads, int keys, int values, int segments
+#define STATES(name) Real *name##_inner, Real *name##_ends, Real *name##_carried
+#define GIVEN_SIZES {tokens, heads, keys, values, segments}
+#define GIVEN(name) {name##_inner, name##_ends, name##_carried}
+
+// U of each chunk to where its state will be; if `inside`, only of those inside segments.
+__global__ void __launch_bounds__(THREADS)
+chunk_writes(const Token* k, const Token* v, const Real* log_decay, STATES(state), Real* wholes,
+             const int* chunks, int inside, SIZES) {
+  Sizes sizes GIVEN_SIZES;
+  States states GIVEN(state);
+  Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
+  if (inside && chunk.end < 0) return;
+  Real* to = states.at(chunk.end, chunk.row, chunk.head, sizes);
+  Real* whole = wholes + (long long)blockIdx.x * heads + chunk.head;
+  chunk_product<false>(k, v, log_decay, to, whole, chunk, sizes);
+}
+
+// W of each chunk to where the gradient of the state before it will be.
+__global__ void __launch_bounds__(THREADS)
+read_gradients(const Token* q, const Token* dy, const Real* log_decay, STATES(gradient),
+               Real* wholes, const int* chunks, SIZES) {
+  Sizes sizes GIVEN_SIZES;
+  States gradients GIVEN(gradient);
+  Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
+  if (chunk.start == NOWHERE) return;
+  int code = chunk.start == CARRIED ? CARRIED : chunk_of(chunks, blockIdx.x - 1, 0).gradient;
+  Real* to = gradients.at(code, chunk.row, chunk.head, sizes);
+  Real* whole = wholes + (long long)blockIdx.x * heads + chunk.head;
+  chunk_product<true>(q, dy, log_decay, to, whole, chunk, sizes);
+}
+
+__global__ void __launch_bounds__(THREADS)
+write_chains(STATES(state), const Real* wholes, const int* chunks, const int* chains, SIZES) {
+  Sizes sizes GIVEN_SIZES;
+  long long entry = blockIdx.z * (long long)THREADS + threadIdx.x;
+  if (entry >= sizes.state()) return;
+  chain_states(chunks, chains + 2 * (long long)blockIdx.x, wholes, States GIVEN(state), sizes,
+               blockIdx.y, entry);
+}
+
+__global__ void __launch_bounds__(THREADS)
+gradient_chains(STATES(gradient), const Real* wholes, const int* chunks, const int* chains, SIZES) {
+  Sizes sizes GIVEN_SIZES;
+  long long entry = blockIdx.z * (long long)THREADS + threadIdx.x;
+  if (entry >= sizes.state()) return;
+  chain_gradients(chunks, chains + 2 * (long long)blockIdx.x, wholes, States GIVEN(gradient), sizes,
+                  blockIdx.y, entry);
+}
+
+__global__ void __launch_bounds__(THREADS)
+answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, STATES(state),
+        Token* y, const int* chunks, SIZES) {
+  Sizes sizes GIVEN_SIZES;
+  States states GIVEN(state);
+  Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
+  Real* state = states.at(chunk.start, chunk.row, chunk.head, sizes);
+  chunk_answers<false>({q, k, log_decay}, v, state, y, chunk, sizes, blockIdx.z * VALUES);
+}
+
+__global__ void __launch_bounds__(THREADS)
+value_gradients(const Token* q, const Token* k, const Token* dy, const Real* log_decay,
+                STATES(gradient), Token* dv, const int* chunks, SIZES) {
+  Sizes sizes GIVEN_SIZES;
+  States gradients GIVEN(gradient);
+  Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
+  Real* gradient = gradients.at(chunk.gradient, chunk.row, chunk.head, sizes);
+  chunk_answers<true>({q, k, log_decay}, dy, gradient, dv, chunk, sizes, blockIdx.z * VALUES);
+}
+
+// d_log_decay (key tiles, B, T, H), whose sum over the tiles is the gradient; or null.
+__global__ void __launch_bounds__(THREADS)
+key_gradients(const Token* q, const Token* k, const Token* v, const Token* dy,
+              const Real* log_decay, STATES(state), STATES(gradient), Token* dq, Token* dk,
+              Real* d_log_decay, const int* chunks, int rows, SIZES) {
+  Sizes sizes GIVEN_SIZES;
+  Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
+  Real* state = States GIVEN(state).at(chunk.start, chunk.row, chunk.head, sizes);
+  Real* gradient = States GIVEN(gradient).at(chunk.gradient, chunk.row, chunk.head, sizes);
+  int first = blockIdx.z * KEYS;
+  MC_ARENA(arena);
+  GradientBlocks at = take_blocks(arena);
+  GradientSums sums;
+  sums.pairs.clear();
+  sums.dq.clear();
+  sums.dk.clear();
+  sums.whole = Real(0);
+  set_decay(at.decay, log_decay, chunk, sizes);
+  load<ROWS, KEYS>(at.q, KEY_APART, chunk.of(q, sizes, keys, first));
+  load<ROWS, KEYS>(at.k, KEY_APART, chunk.of(k, sizes, keys, first));
+  for (int j = 0; j < values; j += VALUES) {
+    load<ROWS, VALUES>(at.dy, VALUE_APART, chunk.of(dy, sizes, values, j));
+    load<ROWS, VALUES>(at.v, VALUE_APART, chunk.of(v, sizes, values, j));
+    load<KEYS, VALUES>(at.ds, VALUE_APART, state_tile(gradient, sizes, first, j));
+    if (state) load<KEYS, VALUES>(at.s, VALUE_APART, state_tile(state, sizes, first, j));
+    __syncthreads();
+    add_values(at, state == nullptr, sums);
+    __syncthreads();
+  }
+  weigh_state_terms(at, sums);
+  split_pairs(at, d_log_decay != nullptr, sums);
+  __syncthreads();
+  add_pairs(at, sums);
+  Matrix<Token> to_q = chunk.of(dq, sizes, keys, first), to_k = chunk.of(dk, sizes, keys, first);
+  sums.dq.each([&](int t, int i, Real number) { to_q.put(t, i, number); });
+  sums.dk.each([&](int t, int i, Real number) { to_k.put(t, i, number); });
+  if (!d_log_decay) return;
+  Real* out = d_log_decay + (long long)blockIdx.z * rows * tokens * heads;
+  log_decay_gradient(at.use, sums.whole, out, chunk, sizes);
+}

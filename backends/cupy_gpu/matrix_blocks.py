@@ -1,0 +1,53 @@
+"""Shared memory of the kernels that scan matrix memories, as their sources take it."""
+
+from typing import NamedTuple
+
+PADDING = 4
+"""Numbers between the rows of a shared matrix: `padded` in cuda/base.cuh."""
+
+ROW_PARTS = 64
+"""As in cuda/chunk_rows.cuh."""
+
+
+class Blocks(NamedTuple):
+    """Tokens of a chunk, keys and values of a tile; from them, numbers of each shared matrix."""
+
+    rows: int
+    keys: int
+    values: int
+
+    @property
+    def pair(self) -> int:
+        """(rows, rows)."""
+        return self.rows * (self.rows + PADDING)
+
+    @property
+    def key(self) -> int:
+        """(rows, keys)."""
+        return self.rows * (self.keys + PADDING)
+
+    @property
+    def value(self) -> int:
+        """(rows, values)."""
+        return self.rows * (self.values + PADDING)
+
+    @property
+    def state(self) -> int:
+        """(keys, values)."""
+        return self.keys * (self.values + PADDING)
+
+    @property
+    def products(self) -> tuple[int, ...]:
+        """Of cuda/chunk_products.cuh."""
+        return self.key, self.value
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Of cuda/chunk_answers.cuh."""
+        return max(self.key, self.pair), max(self.key, self.value), self.state
+
+    @property
+    def gradients(self) -> tuple[int, ...]:
+        """Of cuda/chunk_gradients.cuh."""
+        pairs, state = max(self.value, self.pair), max(self.state, self.pair)
+        return self.rows, self.rows, ROW_PARTS, self.key, self.key, pairs, pairs, state, self.state
