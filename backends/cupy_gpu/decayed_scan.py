@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from mcore.arrays import Array
 from mcore.backend import Scan
-from mcore.backends.cupy_gpu.matrix_layout import THREADS, Layout, Place
+from mcore.backends.cupy_gpu.matrix_layout import Layout, Place
 
 
 class Tokens(NamedTuple):
@@ -44,7 +44,7 @@ def scan(layout: Layout, x: Tokens, carry: Array | None) -> tuple[Scan, Saved]:
     states = Place(layout.inner(), layout.zeros(layout.shape.segments), carry)
     wholes = _write(layout, x, states, inside=False)
     if chunks.linked is not None:
-        layout.chain("decayed_scan.write_chains", states, wholes, chunks.linked)
+        _chain(layout, states, wholes, chunks.linked)
     y = xp.empty(x.v.shape, x.v.dtype)
     layout.launch(
         "decayed_scan.answers",
@@ -62,11 +62,13 @@ def scan_backward(saved: Saved, dy: Array, d_ends: Array) -> Gradients:
     if chunks.states:
         wholes = _write(layout, x, states, inside=True)
         if chunks.inner is not None:
-            layout.chain("decayed_scan.write_chains", states, wholes, chunks.inner)
+            _chain(layout, states, wholes, chunks.inner)
     gradients = gradient_places(layout, saved.states, d_ends)
     if chunks.linked is not None:
         wholes = read_gradients(layout, x, dy, gradients)
-        layout.chain("decayed_scan.gradient_chains", gradients, wholes, chunks.linked)
+        values = (gradients, wholes, chunks.table, chunks.linked)
+        name, tiles = "decayed_scan.gradient_chains", layout.entry_tiles
+        layout.chain(name, chunks.linked, tiles, values)
     xp = layout.device.xp
     dv = xp.empty(x.v.shape, x.v.dtype)
     layout.launch(
@@ -125,3 +127,9 @@ def _write(layout: Layout, x: Tokens, states: Place, inside: bool) -> Array:
         *layout.blocks.products,
     )
     return wholes
+
+
+def _chain(layout: Layout, states: Place, wholes: Array, chains: Array) -> None:
+    """From what chunks write to the states after them."""
+    values = (states, wholes, layout.chunks.table, chains)
+    layout.chain("decayed_scan.write_chains", chains, layout.entry_tiles, values)

@@ -4,7 +4,7 @@ from mcore.backends.cupy_gpu import matrix_scan
 from mcore.backends.cupy_gpu.pairs import Pair
 
 SCANS: dict[str, Pair] = {
-    **dict.fromkeys(("linear", "retention", "gated_linear", "mamba2"), matrix_scan.SCAN),
+    **dict.fromkeys(("linear", "retention", "gated_linear", "mamba2", "delta", "gated_delta"), matrix_scan.SCAN),
 }
 """By rule."""
 

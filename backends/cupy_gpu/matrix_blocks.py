@@ -51,3 +51,29 @@ class Blocks(NamedTuple):
         """Of cuda/chunk_gradients.cuh."""
         pairs, state = max(self.value, self.pair), max(self.state, self.pair)
         return self.rows, self.rows, ROW_PARTS, self.key, self.key, pairs, pairs, state, self.state
+
+    @property
+    def solve(self) -> tuple[int, ...]:
+        """Of delta_solve."""
+        return self.rows, self.rows, self.pair, self.pair, max(self.pair, self.key, self.value)
+
+    @property
+    def passed(self) -> int:
+        """Columns of values that pass through a chain together: PASS of cuda/delta_chains.cuh."""
+        return 16 if self.values % 32 else 32
+
+    def chains(self, keys: int) -> tuple[int, ...]:
+        """Of cuda/delta_chains.cuh, for `keys` keys in all."""
+        apart = self.passed + PADDING
+        all_keys = -(-keys // self.keys) * self.keys
+        return self.key, self.key, self.rows * apart, all_keys * apart
+
+    @property
+    def corrections(self) -> tuple[int, ...]:
+        """Of correction_gradients."""
+        return ROW_PARTS, self.rows, self.rows, self.pair, self.value
+
+    @property
+    def delta_gradients(self) -> tuple[int, ...]:
+        """Of cuda/delta_gradients.cuh."""
+        return *self.gradients, self.rows, self.rows, self.rows

@@ -71,6 +71,11 @@ class Layout:
         return -(-self.shape.values // self.tile[2])
 
     @property
+    def entry_tiles(self) -> int:
+        """Blocks that hold a thread for each entry of a state."""
+        return -(-self.shape.keys * self.shape.values // THREADS)
+
+    @property
     def blocks(self) -> Blocks:
         """Shared memory of the kernels."""
         return Blocks(*self.tile)
@@ -103,11 +108,11 @@ class Layout:
         """
         self._run(name, (len(self.chunks.table), self.shape.heads, tiles), values, shared)
 
-    def chain(self, name: str, place: Place, wholes: Array, chains: Array) -> None:
-        """Run `family.kernel` over chains, heads and entries of the state."""
-        tiles = -(-self.shape.keys * self.shape.values // THREADS)
-        values = (place, wholes, self.chunks.table, chains)
-        self._run(name, (len(chains), self.shape.heads, tiles), values, ())
+    def chain(
+        self, name: str, chains: Array, tiles: int, values: tuple[Any, ...], *shared: int
+    ) -> None:
+        """Run `family.kernel` over chains, heads and tiles; otherwise as `launch`."""
+        self._run(name, (len(chains), self.shape.heads, tiles), values, shared)
 
     def _run(
         self,

@@ -1,12 +1,13 @@
 """`scan` of matrix memories with one decay per head and token: additive ones and delta rules."""
 
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Scan
-from mcore.backends.cupy_gpu import decayed_scan
+from mcore.backends.cupy_gpu import decayed_scan, delta_scan
 from mcore.backends.cupy_gpu.decayed_scan import Tokens
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.matrix_layout import layout
@@ -34,7 +35,7 @@ def scan(
     laid = layout(device, x.q, x.v.shape[-1], segments)
     if carry is not None:
         carry = device.xp.ascontiguousarray(carry, laid.real)
-    found, saved = decayed_scan.scan(laid, x, carry)
+    found, saved = _family(x).scan(laid, x, carry)
     if not normalized:
         return found, Saved(saved, None)
     reads = divide(device.xp, found.reads)
@@ -50,7 +51,7 @@ def scan_backward(
     if saved.answers is not None:
         dy = divide_backward(xp, saved.answers, dy)
     d_ends = xp.ascontiguousarray(d_checkpoints, laid.real)
-    gradients, d_carry = decayed_scan.scan_backward(saved.scan, dy, d_ends)
+    gradients, d_carry = _family(x).scan_backward(saved.scan, dy, d_ends)
     found = {name: dx for name, dx in gradients._asdict().items() if dx is not None}
     if saved.answers is not None:
         found["v"] = xp.ascontiguousarray(found["v"][..., :-1])
@@ -65,6 +66,11 @@ def tokens(device: Device, inputs: Inputs) -> Tokens:
     numbers = {n: xp.ascontiguousarray(inputs[n], real) for n in _NUMBERS if n in inputs}
     arrays = {name: xp.ascontiguousarray(inputs[name], token) for name in ("q", "k", "v")}
     return Tokens(**arrays, **{name: numbers.get(name) for name in _NUMBERS})
+
+
+def _family(x: Tokens) -> ModuleType:
+    """What writes errors if there are strengths, and values if not."""
+    return decayed_scan if x.beta is None else delta_scan
 
 
 _NUMBERS = ("log_decay", "beta")

@@ -56,6 +56,12 @@ struct States {
   }
 };
 
+// How kernels take them, whose arguments are numbers and pointers.
+#define SIZES int tokens, int heads, int keys, int values, int segments
+#define STATES(name) Real *name##_inner, Real *name##_ends, Real *name##_carried
+#define GIVEN_SIZES {tokens, heads, keys, values, segments}
+#define GIVEN(name) {name##_inner, name##_ends, name##_carried}
+
 // A tile of a state, from key `k` and value `v` on.
 __device__ __forceinline__ Matrix<Real> state_tile(Real* state, const Sizes& sizes, int k, int v) {
   return {state + (long long)k * sizes.values + v, sizes.values, sizes.keys - k, sizes.values - v};

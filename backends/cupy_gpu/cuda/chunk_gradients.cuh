@@ -39,6 +39,27 @@ __device__ __forceinline__ GradientBlocks take_blocks(Arena& arena) {
   return at;
 }
 
+__device__ __forceinline__ void clear(GradientSums& sums) {
+  sums.pairs.clear();
+  sums.dq.clear();
+  sums.dk.clear();
+  sums.whole = Real(0);
+}
+
+template <class Written>
+__device__ __forceinline__ void load_values(const GradientBlocks& at, Matrix<const Token> dy,
+                                            Matrix<const Written> v) {
+  load<ROWS, VALUES>(at.dy, VALUE_APART, dy);
+  load<ROWS, VALUES>(at.v, VALUE_APART, v);
+}
+
+// A tile of S, unless it is zero, and of dS'.
+__device__ __forceinline__ void load_states(const GradientBlocks& at, Real* state, Real* gradient,
+                                            const Sizes& sizes, int key, int value) {
+  load<KEYS, VALUES>(at.ds, VALUE_APART, state_tile(gradient, sizes, key, value));
+  if (state) load<KEYS, VALUES>(at.s, VALUE_APART, state_tile(state, sizes, key, value));
+}
+
 // Adds a tile of values whose dY, V, S (unless it is zero) and dS' lie in shared memory.
 __device__ __forceinline__ void add_values(const GradientBlocks& at, bool fresh,
                                            GradientSums& sums) {
@@ -89,4 +110,9 @@ __device__ __forceinline__ void add_pairs(const GradientBlocks& at, GradientSums
                   [&](int j, int i) { return at.k[j * KEY_APART + i]; }, ROWS);
   sums.dk.product([&](int j, int t) { return at.dy[t * ROW_APART + j]; },
                   [&](int t, int i) { return at.q[t * KEY_APART + i]; }, ROWS);
+}
+
+__device__ __forceinline__ void store_keys(GradientSums& sums, Matrix<Token> dq, Matrix<Token> dk) {
+  sums.dq.each([&](int t, int i, Real number) { dq.put(t, i, number); });
+  sums.dk.each([&](int t, int i, Real number) { dk.put(t, i, number); });
 }

@@ -25,3 +25,13 @@ __device__ __forceinline__ void row_sums(T& tile, F f, Real* scratch, Real* out)
   }
   __syncthreads();
 }
+
+// f(row, column, a number of one tile, the number of another at the same place).
+template <class T, class F>
+__device__ __forceinline__ void each_two(T& tile, T& other, F f) {
+  int n = 0;
+  tile.each([&](int i, int j, Real& number) {
+    f(i, j, number, other.x[n / 4][n % 4]);
+    ++n;
+  });
+}

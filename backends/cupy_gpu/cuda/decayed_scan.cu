@@ -7,11 +7,6 @@
 #include "chunk_gradients.cuh"
 #include "chunk_products.cuh"
 
-#define SIZES int tokens, int heads, int keys, int values, int segments
-#define STATES(name) Real *name##_inner, Real *name##_ends, Real *name##_carried
-#define GIVEN_SIZES {tokens, heads, keys, values, segments}
-#define GIVEN(name) {name##_inner, name##_ends, name##_carried}
-
 // U of each chunk to where its state will be; if `inside`, only of those inside segments.
 __global__ void __launch_bounds__(THREADS)
 chunk_writes(const Token* k, const Token* v, const Real* log_decay, STATES(state), Real* wholes,
@@ -90,18 +85,13 @@ key_gradients(const Token* q, const Token* k, const Token* v, const Token* dy,
   MC_ARENA(arena);
   GradientBlocks at = take_blocks(arena);
   GradientSums sums;
-  sums.pairs.clear();
-  sums.dq.clear();
-  sums.dk.clear();
-  sums.whole = Real(0);
+  clear(sums);
   set_decay(at.decay, log_decay, chunk, sizes);
   load<ROWS, KEYS>(at.q, KEY_APART, chunk.of(q, sizes, keys, first));
   load<ROWS, KEYS>(at.k, KEY_APART, chunk.of(k, sizes, keys, first));
   for (int j = 0; j < values; j += VALUES) {
-    load<ROWS, VALUES>(at.dy, VALUE_APART, chunk.of(dy, sizes, values, j));
-    load<ROWS, VALUES>(at.v, VALUE_APART, chunk.of(v, sizes, values, j));
-    load<KEYS, VALUES>(at.ds, VALUE_APART, state_tile(gradient, sizes, first, j));
-    if (state) load<KEYS, VALUES>(at.s, VALUE_APART, state_tile(state, sizes, first, j));
+    load_values(at, chunk.of(dy, sizes, values, j), chunk.of(v, sizes, values, j));
+    load_states(at, state, gradient, sizes, first, j);
     __syncthreads();
     add_values(at, state == nullptr, sums);
     __syncthreads();
@@ -110,9 +100,7 @@ key_gradients(const Token* q, const Token* k, const Token* v, const Token* dy,
   split_pairs(at, d_log_decay != nullptr, sums);
   __syncthreads();
   add_pairs(at, sums);
-  Matrix<Token> to_q = chunk.of(dq, sizes, keys, first), to_k = chunk.of(dk, sizes, keys, first);
-  sums.dq.each([&](int t, int i, Real number) { to_q.put(t, i, number); });
-  sums.dk.each([&](int t, int i, Real number) { to_k.put(t, i, number); });
+  store_keys(sums, chunk.of(dq, sizes, keys, first), chunk.of(dk, sizes, keys, first));
   if (!d_log_decay) return;
   Real* out = d_log_decay + (long long)blockIdx.z * rows * tokens * heads;
   log_decay_gradient(at.use, sums.whole, out, chunk, sizes);
