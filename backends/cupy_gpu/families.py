@@ -6,6 +6,10 @@ from mcore.backends.cupy_gpu.pairs import Pair
 SCANS: dict[str, Pair] = {
     **dict.fromkeys(("linear", "retention", "gated_linear", "mamba2", "delta", "gated_delta"), matrix_scan.SCAN),
 }
+from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
+from mcore.backends.cupy_gpu.pairs import Pair
+
+SCANS: dict[str, Pair] = {"gla": CHANNEL_SCAN}
 """By rule."""
 
 READS: dict[str, Pair] = {}

@@ -1,0 +1,211 @@
+// Gradients of a chunk's inputs, from the states before it and the gradients of those after it:
+// with D_0 = dY and, with removal, D_1 the gradient of what is recalled,
+//
+//     dA_lr = lower(D_l U_r^T)      dL_l = sum_r dA_lr R_r + D_l S^T      dR_r = sum_l dA_lr^T L_l + U_r dS'^T
+//     dV = sum_l A_l0^T D_l + until . (K dS')
+#pragma once
+#include "channel_answers.cuh"
+#include "channel_gradient.cuh"
+
+struct Given {
+  const Real *states, *d_states;
+  const Token* d_reads;
+  const Real *d_removed, *inverse;  // dU_1, and (I + A_11)^-1; null without removal
+};
+struct Gradients {
+  Token *q, *k, *v;
+  Real* log_decay;
+  Token *kk, *a;
+};
+
+struct ValueTiles {
+  Real *written[PAIRS], *asked[PAIRS], *state, *d_state;  // U_r, D_l, S, dS'
+};
+struct Sums {
+  Blocks<CHUNK, CHUNK, THREADS> pairs[PAIRS][PAIRS];
+  KeyRows left[PAIRS], right[PAIRS];
+  Real whole;  // of channel threadIdx.x
+};
+
+struct NotAfter {  // for units at or below the diagonal blocks
+  int depth;
+  __device__ __forceinline__ Range operator()(int row, int column) const {
+    return {0, column / SUB <= row / SUB ? depth : 0};
+  }
+};
+
+__device__ __forceinline__ ValueTiles take_values(Arena& arena) {
+  ValueTiles tiles;
+  for (int l = 0; l < PAIRS; ++l) tiles.written[l] = arena.take<Real>(CHUNK * VALUE_ROW);
+  for (int l = 0; l < PAIRS; ++l) tiles.asked[l] = arena.take<Real>(CHUNK * VALUE_ROW);
+  tiles.state = arena.take<Real>(KEYS * VALUE_ROW);
+  tiles.d_state = arena.take<Real>(KEYS * VALUE_ROW);
+  return tiles;
+}
+
+// Ends with a barrier.
+__device__ __forceinline__ void load_values(ValueTiles tiles, Written written, Given given,
+                                            Place at, long long index, Shape shape, int value) {
+  auto of = [&](auto* x) { return tokens_of(x, at, shape, shape.values, value); };
+  load<CHUNK, VALUES>(tiles.written[0], VALUE_ROW, of(written.v));
+  load<CHUNK, VALUES>(tiles.asked[0], VALUE_ROW, of(given.d_reads));
+  if (PAIRS == 2) {
+    load<CHUNK, VALUES>(tiles.written[PAIRS - 1], VALUE_ROW, of(written.removed));
+    load<CHUNK, VALUES>(tiles.asked[PAIRS - 1], VALUE_ROW, of(given.d_removed));
+  }
+  load<KEYS, VALUES>(tiles.state, VALUE_ROW, state_of(given.states, index, shape, value));
+  load<KEYS, VALUES>(tiles.d_state, VALUE_ROW, state_of(given.d_states, index, shape, value));
+  __syncthreads();
+}
+
+// D_1 = -(I + A_11)^-T dU_1, in place. Ends with a barrier.
+__device__ __forceinline__ void recalled_gradient(const Real* inverse, Real* asked) {
+  Blocks<CHUNK, VALUES, THREADS> d;
+  d.clear();
+  d.product([&](int j, int t) { return inverse[t * PAIR_ROW + j]; },
+            [&](int t, int c, int) { return asked[t * VALUE_ROW + c]; }, From{CHUNK}, CHUNK);
+  __syncthreads();
+  d.each([&](int j, int c, Real number) { asked[j * VALUE_ROW + c] = -number; });
+  __syncthreads();
+}
+
+// One tile of values: its part of all sums.
+__device__ __forceinline__ void add_values(Sums& sums, ValueTiles x, Operands o) {
+  for (int l = 0; l < PAIRS; ++l) {
+    const Real *asked = x.asked[l], *written = x.written[l];
+    for (int r = 0; r < PAIRS; ++r)
+      sums.pairs[l][r].product([&](int t, int c) { return asked[t * VALUE_ROW + c]; },
+                               [&](int c, int j, int) { return x.written[r][j * VALUE_ROW + c]; },
+                               NotAfter{VALUES}, VALUES);
+    sums.left[l].product([&](int t, int c) { return asked[t * VALUE_ROW + c]; },
+                         [&](int c, int i, int) { return x.state[i * VALUE_ROW + c]; },
+                         Whole{VALUES}, VALUES);
+    sums.right[l].product([&](int j, int c) { return written[j * VALUE_ROW + c]; },
+                          [&](int c, int i, int) { return x.d_state[i * VALUE_ROW + c]; },
+                          Whole{VALUES}, VALUES);
+  }
+  int i = threadIdx.x;
+  if (i >= KEYS) return;
+  Real sum = 0;
+  for (int c = 0; c < VALUES; ++c) sum += x.state[i * VALUE_ROW + c] * x.d_state[i * VALUE_ROW + c];
+  sums.whole += o.gap(SUBS, -1, i) * sum;
+}
+
+// A tile of dV.
+__device__ __forceinline__ void value_gradient(Operands o, Pairs pairs, ValueTiles x,
+                                               Matrix<Token> to) {
+  Blocks<CHUNK, VALUES, THREADS> dv;
+  dv.clear();
+  for (int l = 0; l < PAIRS; ++l)
+    dv.product([&](int j, int t) { return pairs.of[l][0][t * PAIR_ROW + j]; },
+               [&](int t, int c, int) { return x.asked[l][t * VALUE_ROW + c]; }, From{CHUNK}, CHUNK);
+  dv.product([&](int j, int i) { return o.until(0, j, i); },
+             [&](int i, int c, int) { return x.d_state[i * VALUE_ROW + c]; }, Whole{KEYS}, KEYS);
+  dv.each([&](int j, int c, Real number) { to.put(j, c, number); });
+}
+
+// From sums over values to gradients of aged operands, which take the operands' place.
+__device__ __forceinline__ void operand_gradients(Operands o, Pairs d_pairs, Sums& sums,
+                                                  Passing passing) {
+  __syncthreads();
+  for (int l = 0; l < PAIRS; ++l)
+    for (int r = 0; r < PAIRS; ++r) {
+      Real* to = d_pairs.of[l][r];
+      sums.pairs[l][r].each([&](int t, int j, Real d) {
+        if (j / SUB <= t / SUB) to[t * PAIR_ROW + j] = j + l <= t ? d : Real(0);
+      });
+    }
+  if (threadIdx.x < KEYS) passing.whole[threadIdx.x] = sums.whole;
+  __syncthreads();
+  for (int pair = 0; pair < PAIRS; ++pair) {
+    left_gradient(o, d_pairs, pair, sums.left[pair], passing);
+    right_gradient(o, d_pairs, pair, sums.right[pair], passing);
+  }
+  __syncthreads();
+  for (int pair = 0; pair < PAIRS; ++pair) {
+    sums.left[pair].each([&](int t, int i, Real d) { o.left[pair][t * KEY_ROW + i] = d; });
+    sums.right[pair].each([&](int j, int i, Real d) { o.right[pair][j * KEY_ROW + i] = d; });
+  }
+  __syncthreads();
+}
+
+// One channel of a sub-chunk, to the gradients of the inputs.
+__device__ __forceinline__ void channel_gradient(Operands o, Pairs d_pairs, Passing passing,
+                                                 Inputs x, Gradients out, Place at, Shape shape,
+                                                 int sub, int i) {
+  auto of = [&](auto* array) { return tokens_of(array, at, shape, shape.keys, 0); };
+  auto q = of(x.q), k = of(x.k), kk = of(PAIRS == 2 ? x.kk : x.q), a = of(PAIRS == 2 ? x.a : x.q);
+  auto log_decay = of(x.log_decay);
+  int first = sub * SUB;
+  Real* d_right[PAIRS];
+  Channel c;
+  Real past = passing_by(passing, sub, i);
+  for (int pair = 0; pair < PAIRS; ++pair) d_right[pair] = o.right[pair] + first * KEY_ROW + i;
+#pragma unroll
+  for (int t = 0; t < SUB; ++t) {
+    c.decay[t] = exp(log_decay.get(first + t, i));
+    c.d_log_decay[t] = past;
+    c.left[0][t] = q.get(first + t, i);
+    if (PAIRS == 2) c.left[PAIRS - 1][t] = kk.get(first + t, i);
+    for (int l = 0; l < PAIRS; ++l) c.d_left[l][t] = o.left[l][(first + t) * KEY_ROW + i];
+  }
+  auto right = [&](int r, int j) {
+    return r == 0 ? k.get(first + j, i) : kk.get(first + j, i) * a.get(first + j, i);
+  };
+  unage_left(c);
+  unage_right(c, right, d_right);
+  for (int j = 0; j < SUB; ++j)
+    for (int r = 0; r < PAIRS; ++r) {
+      const Real* pairs[PAIRS];
+      for (int l = 0; l < PAIRS; ++l) pairs[l] = d_pairs.of[l][r] + first * PAIR_ROW + first + j;
+      d_right[r][j * KEY_ROW] += written_inside(c, pairs, j, right(r, j));
+    }
+#pragma unroll
+  for (int t = 0; t < SUB; ++t) {
+    of(out.q).put(first + t, i, c.d_left[0][t]);
+    of(out.k).put(first + t, i, d_right[0][t * KEY_ROW]);
+    of(out.log_decay).put(first + t, i, c.d_log_decay[t]);
+    if (PAIRS == 1) continue;
+    Real d = d_right[PAIRS - 1][t * KEY_ROW];
+    of(out.a).put(first + t, i, c.left[PAIRS - 1][t] * d);
+    of(out.kk).put(first + t, i, c.d_left[PAIRS - 1][t] + a.get(first + t, i) * d);
+  }
+}
+
+// By all threads of the block; states and their gradients lie at `index`.
+__device__ __forceinline__ void chunk_gradients(Inputs x, Written written, Given given,
+                                                Gradients out, Place at, long long index,
+                                                Shape shape) {
+  MC_ARENA(arena);
+  bool all[PAIRS][PAIRS];
+  for (int l = 0; l < PAIRS; ++l)
+    for (int r = 0; r < PAIRS; ++r) all[l][r] = true;
+  Pairs d_pairs = take_pairs(arena, all), pairs = {};
+  for (int l = 0; l < PAIRS; ++l) pairs.of[l][0] = d_pairs.of[l][0];
+  Real* inverse = PAIRS == 2 ? arena.take<Real>(CHUNK * PAIR_ROW) : nullptr;
+  Passing passing = take_passing(arena);
+  Operands o = operands(arena, true, true);
+  load_pairs(o, pairs, x, at, shape);
+  arena.used = int(reinterpret_cast<char*>(o.decay) - arena.base);
+  ValueTiles tiles = take_values(arena);
+  if (PAIRS == 2)
+    load<CHUNK, CHUNK>(inverse, PAIR_ROW,
+                       Matrix<const Real>{given.inverse + index * CHUNK * CHUNK, CHUNK, CHUNK, CHUNK});
+  Sums sums;
+  for (int l = 0; l < PAIRS; ++l) {
+    sums.left[l].clear();
+    sums.right[l].clear();
+    for (int r = 0; r < PAIRS; ++r) sums.pairs[l][r].clear();
+  }
+  sums.whole = 0;
+  for (int value = 0; value < shape.values; value += VALUES) {
+    load_values(tiles, written, given, at, index, shape, value);
+    if (PAIRS == 2) recalled_gradient(inverse, tiles.asked[PAIRS - 1]);
+    add_values(sums, tiles, o);
+    value_gradient(o, pairs, tiles, tokens_of(out.v, at, shape, shape.values, value));
+    __syncthreads();
+  }
+  operand_gradients(o, d_pairs, sums, passing);
+  for (int n = threadIdx.x; n < SUBS * KEYS; n += THREADS)
+    channel_gradient(o, d_pairs, passing, x, out, at, shape, n / KEYS, n % KEYS);
+}
