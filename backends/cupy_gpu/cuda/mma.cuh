@@ -15,21 +15,7 @@ __device__ __forceinline__ unsigned tf32(float value) {
 __device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
                                          const unsigned (&b)[2]) {
 #ifdef MC_EMULATED
-  int lane = emulation::block.current & 31, g = lane >> 2, t = lane & 3;
-  float rows[2][8], columns[2][8];
-  for (int k = 0; k < 8; ++k) {
-    for (int half = 0; half < 2; ++half) {
-      unsigned low = __shfl_sync(EVERY_LANE, a[half], 4 * g + (k & 3));
-      unsigned high = __shfl_sync(EVERY_LANE, a[half + 2], 4 * g + (k & 3));
-      rows[half][k] = __uint_as_float((k < 4 ? low : high) & ~0x1fffu);
-      low = __shfl_sync(EVERY_LANE, b[0], 4 * (2 * t + half) + (k & 3));
-      high = __shfl_sync(EVERY_LANE, b[1], 4 * (2 * t + half) + (k & 3));
-      columns[half][k] = __uint_as_float((k < 4 ? low : high) & ~0x1fffu);
-    }
-  }
-  for (int row = 0; row < 2; ++row)
-    for (int column = 0; column < 2; ++column)
-      for (int k = 0; k < 8; ++k) d[2 * row + column] += rows[row][k] * columns[column][k];
+  emulation::warp_product(d, a, b);
 #else
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"

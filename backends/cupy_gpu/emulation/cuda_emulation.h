@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "block.h"
+#include "warp_product.h"
 
 #define MC_EMULATED 1
 #define __global__
