@@ -1,15 +1,13 @@
 """Which kernels run which rule: a line for each."""
 
 from mcore.backends.cupy_gpu import matrix_scan
-from mcore.backends.cupy_gpu.pairs import Pair
-
-SCANS: dict[str, Pair] = {
-    **dict.fromkeys(("linear", "retention", "gated_linear", "mamba2", "delta", "gated_delta"), matrix_scan.SCAN),
-}
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.pairs import Pair
 
-SCANS: dict[str, Pair] = {"gla": CHANNEL_SCAN}
+SCANS: dict[str, Pair] = {
+    **dict.fromkeys(matrix_scan.RULES, matrix_scan.SCAN),
+    "gla": CHANNEL_SCAN,
+}
 """By rule."""
 
 READS: dict[str, Pair] = {}
