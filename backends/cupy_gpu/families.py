@@ -3,9 +3,14 @@
 from mcore.backends.cupy_gpu import matrix_scan
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.pairs import Pair
+from mcore.backends.cupy_gpu.vector_scan import VECTOR_SCAN
+
+MATRICES = ("linear", "retention", "gated_linear", "mamba2", "delta", "gated_delta")
+VECTORS = ("lstm", "gru", "slstm")
 
 SCANS: dict[str, Pair] = {
-    **dict.fromkeys(matrix_scan.RULES, matrix_scan.SCAN),
+    **dict.fromkeys(MATRICES, matrix_scan.SCAN),
+    **dict.fromkeys(VECTORS, VECTOR_SCAN),
     "gla": CHANNEL_SCAN,
 }
 """By rule."""
