@@ -3,6 +3,7 @@
 from mcore.backends.cupy_gpu import matrix_scan
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.pairs import Pair
+from mcore.backends.cupy_gpu.vector_read import VECTOR_READ
 from mcore.backends.cupy_gpu.vector_scan import VECTOR_SCAN
 
 MATRICES = ("linear", "retention", "gated_linear", "mamba2", "delta", "gated_delta")
@@ -15,7 +16,7 @@ SCANS: dict[str, Pair] = {
 }
 """By rule."""
 
-READS: dict[str, Pair] = {}
+READS: dict[str, Pair] = {**dict.fromkeys(VECTORS, VECTOR_READ)}
 """By rule."""
 
 SOUPS: dict[str, Pair] = {}

@@ -13,9 +13,9 @@ LARGEST_SHARED = 160 << 10
 WIDEST = 128
 """Channels whose threads, four for each, a block can hold with registers enough."""
 
+_THREADS_OF_CHANNEL = 4
 _QUAD = 4
-_IN_REGISTERS = {4: 64, 8: 32}
-"""Weights that a thread holds in registers, by bytes of a number: see `vector_weights.cuh`."""
+"""Weights that a thread loads at once."""
 
 
 class VectorPlan(NamedTuple):
@@ -57,20 +57,21 @@ def plan(shape: VectorShape, runs: int, heads: int) -> VectorPlan:
     width = -(-shape.width // 16) * 16
     rows = next((n for n in (1, 2) if -(-runs // n) * heads <= BLOCKS), 4)
     size = 8 if shape.real == "float64" else 4
-    back_quads = -(-shape.gates * width // 64)
-    forward = 2 * rows * width * size + _spilled(width // 16, shape.gates, width, size)
-    backward = 2 * rows * 64 * back_quads * size + _spilled(back_quads, 4, width, size)
+    held = 8 if size == 8 else 16 if width <= 64 else 13
+    quads, back_quads = width // 16, -(-shape.gates * width // 64)
+    forward = 2 * rows * width * size + _stored(quads * shape.gates - held, width, size)
+    backward = 2 * rows * 64 * back_quads * size + _stored(4 * back_quads - held, width, size)
     if width > WIDEST or max(forward, backward) > LARGEST_SHARED:
-        return VectorPlan(_variant(shape, 1, 16), 0, 256, 0, 0)
-    return VectorPlan(_variant(shape, rows, width), rows, 4 * width, forward, backward)
+        return VectorPlan(_variant(shape, 1, 16, 16), 0, 256, 0, 0)
+    variant = _variant(shape, rows, width, held)
+    return VectorPlan(variant, rows, _THREADS_OF_CHANNEL * width, forward, backward)
 
 
-def _variant(shape: VectorShape, rows: int, width: int) -> Variant:
-    sizes = (("MC_ROWS", rows), ("MC_WIDTH", width))
+def _variant(shape: VectorShape, rows: int, width: int, held: int) -> Variant:
+    sizes = (("MC_HELD", held), ("MC_ROWS", rows), ("MC_WIDTH", width))
     return Variant(shape.rule, shape.real, shape.token, sizes)
 
 
-def _spilled(quads: int, columns: int, width: int, size: int) -> int:
-    """Bytes of the weights that registers do not hold."""
-    held = min(quads, _IN_REGISTERS[size] // (_QUAD * columns))
-    return (quads - held) * columns * 4 * width * _QUAD * size
+def _stored(quads: int, width: int, size: int) -> int:
+    """Bytes of the weights that registers do not hold, so many quads of each thread."""
+    return max(quads, 0) * _THREADS_OF_CHANNEL * width * _QUAD * size

@@ -7,30 +7,31 @@ struct alignas(16) Quad {
   Real x[4];
 };
 
-constexpr int IN_REGISTERS = sizeof(Real) == 4 ? 64 : 32;  // numbers of each thread
+// Quads of each thread: a block of 128 channels has no more than 128 registers for one.
+#ifndef MC_HELD
+#define MC_HELD 16
+#endif
 
 // A thread multiplies QUADS quads of each row's vector with COLUMNS columns.
 template <int QUADS, int COLUMNS>
 struct Weights {
-  static constexpr int FIT = IN_REGISTERS / (4 * COLUMNS), HELD = QUADS < FIT ? QUADS : FIT;
-  Quad held[HELD][COLUMNS];
+  static constexpr int ALL = QUADS * COLUMNS, HELD = ALL < MC_HELD ? ALL : MC_HELD;
+  Quad held[HELD];
   Quad* stored;
 
   // `weight(quad, part of it, column)` of this thread's. Ends without a barrier.
   template <class F>
   __device__ __forceinline__ void load(Arena& arena, F weight) {
-    stored = arena.take<Quad>((QUADS - HELD) * COLUMNS * THREADS) + threadIdx.x;
+    stored = arena.take<Quad>((ALL - HELD) * THREADS) + threadIdx.x;
 #pragma unroll
-    for (int q = 0; q < QUADS; ++q)
-#pragma unroll
-      for (int c = 0; c < COLUMNS; ++c) {
-        Quad all;
-        for (int part = 0; part < 4; ++part) all.x[part] = weight(q, part, c);
-        if (q < HELD)
-          held[q < HELD ? q : 0][c] = all;
-        else
-          stored[((q - HELD) * COLUMNS + c) * THREADS] = all;
-      }
+    for (int at = 0; at < ALL; ++at) {
+      Quad all;
+      for (int part = 0; part < 4; ++part) all.x[part] = weight(at / COLUMNS, part, at % COLUMNS);
+      if (at < HELD)
+        held[at < HELD ? at : 0] = all;
+      else
+        stored[(at - HELD) * THREADS] = all;
+    }
   }
 
   // sums[column * ROWS + row] = this thread's share of vector . column, quads lying `apart`.
@@ -42,8 +43,8 @@ struct Weights {
     for (int q = 0; q < QUADS; ++q) {
       Quad weight[COLUMNS];
 #pragma unroll
-      for (int c = 0; c < COLUMNS; ++c)
-        weight[c] = q < HELD ? held[q < HELD ? q : 0][c] : stored[((q - HELD) * COLUMNS + c) * THREADS];
+      for (int c = 0, at = q * COLUMNS; c < COLUMNS; ++c, ++at)
+        weight[c] = at < HELD ? held[at < HELD ? at : 0] : stored[(at - HELD) * THREADS];
 #pragma unroll
       for (int r = 0; r < ROWS; ++r) {
         Quad part = vectors[r * length + q * apart];

@@ -1,0 +1,168 @@
+// Reads of vector memories: y_t = sum_i g_ti h_i over the checkpoints i that token t may see.
+//
+// Three products of a block of tokens, a block of checkpoints and a block of channels. Arrays:
+// gates (B, T, H, C) or null for ones, checkpoints (B, C, H, vectors, V) of which h is the first.
+#include "load.cuh"
+#include "tile.cuh"
+
+constexpr int SIDE = 64, DEPTH = 32, BLOCK = 256;
+typedef Tile<SIDE, SIDE, BLOCK> Product;
+
+struct Shape {
+  int tokens, heads, columns, vectors, width, segments;
+};
+
+// What one row's tokens may see.
+struct Sight {
+  const int *segment, *first, *last;  // (tokens), (segments), (segments)
+  int tokens;
+  __device__ __forceinline__ Sight(const int* all_segment, const int* all_first,
+                                   const int* all_last, int row, Shape shape)
+      : segment(all_segment + (long long)row * shape.tokens),
+        first(all_first + (long long)row * shape.segments),
+        last(all_last + (long long)row * shape.segments),
+        tokens(shape.tokens) {}
+  __device__ __forceinline__ bool sees(int t, int column) const {
+    if (t >= tokens) return false;
+    int s = segment[t];
+    return first[s] <= column && column < last[s];
+  }
+  // The columns low <= c < high hold all that some of `count` tokens from t on see.
+  __device__ __forceinline__ void range(int t, int count, int& low, int& high) const {
+    low = 0x7fffffff;
+    high = 0;
+    int end = min(t + count, tokens) - 1;
+    for (int s = segment[t]; s <= segment[end]; ++s) {
+      if (first[s] >= last[s]) continue;
+      low = min(low, first[s]);
+      high = max(high, last[s]);
+    }
+  }
+};
+
+// The gate of a token for a column, 0 where it sees nothing.
+struct Gates {
+  const Real* at;  // of the row and head, or null
+  Shape shape;
+  Sight sight;
+  __device__ __forceinline__ Gates(const Real* all, int row, int head, Shape sizes, Sight seen)
+      : at(all ? all + ((long long)row * sizes.tokens * sizes.heads + head) * sizes.columns : all),
+        shape(sizes),
+        sight(seen) {}
+  __device__ __forceinline__ Real get(int t, int column) const {
+    if (!sight.sees(t, column)) return Real(0);
+    return at ? at[(long long)t * shape.heads * shape.columns + column] : Real(1);
+  }
+};
+
+template <class T>
+__device__ __forceinline__ Matrix<T> channels(T* all, int row, int head, int t, int from,
+                                              Shape shape) {
+  T* at = all + (((long long)row * shape.tokens + t) * shape.heads + head) * shape.width + from;
+  return {at, (long long)shape.heads * shape.width, shape.tokens - t, shape.width - from};
+}
+
+template <class T>
+__device__ __forceinline__ Matrix<T> cached(T* all, int row, int head, int column, int from,
+                                            Shape shape) {
+  long long stride = (long long)shape.heads * shape.vectors * shape.width;
+  T* at = all + ((long long)row * shape.columns + column) * stride +
+          (long long)head * shape.vectors * shape.width + from;
+  return {at, stride, shape.columns - column, shape.width - from};
+}
+
+__device__ __forceinline__ void put(Product& sum, Matrix<Real> to) {
+  sum.each([&](int i, int j, Real value) {
+    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = value;
+  });
+}
+
+// y (B, T, H, V). Grid: blocks of tokens, rows by heads, blocks of channels.
+extern "C" __global__ void __launch_bounds__(256)
+vector_read(const Real* gates, const Real* checkpoints, const int* segment, const int* first,
+            const int* last, Token* y, int tokens, int heads, int columns, int vectors, int width,
+            int segments) {
+  MC_ARENA(arena);
+  Shape shape{tokens, heads, columns, vectors, width, segments};
+  int t = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
+  int from = blockIdx.z * SIDE, low, high;
+  Gates weight(gates, row, head, shape, Sight(segment, first, last, row, shape));
+  Real* a = arena.take<Real>(SIDE * padded(DEPTH));
+  Real* b = arena.take<Real>(DEPTH * padded(SIDE));
+  Product sum;
+  sum.clear();
+  weight.sight.range(t, SIDE, low, high);
+  for (int column = low; column < high; column += DEPTH) {
+    for (int at = threadIdx.x; at < SIDE * DEPTH; at += BLOCK)
+      a[at / DEPTH * padded(DEPTH) + at % DEPTH] = weight.get(t + at / DEPTH, column + at % DEPTH);
+    load<DEPTH, SIDE>(b, padded(SIDE), cached(checkpoints, row, head, column, from, shape));
+    __syncthreads();
+    sum.product([&](int i, int k) { return a[i * padded(DEPTH) + k]; },
+                [&](int k, int j) { return b[k * padded(SIDE) + j]; }, DEPTH);
+    __syncthreads();
+  }
+  Matrix<Token> to = channels(y, row, head, t, from, shape);
+  sum.each([&](int i, int j, Real value) {
+    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = Token(value);
+  });
+}
+
+// d_checkpoints (B, C, H, vectors, V), its h. Grid: blocks of columns, rows by heads, of channels.
+extern "C" __global__ void __launch_bounds__(256)
+vector_read_checkpoints(const Real* gates, const Token* dy, const int* segment, const int* first,
+                        const int* last, Real* d_checkpoints, int tokens, int heads, int columns,
+                        int vectors, int width, int segments) {
+  MC_ARENA(arena);
+  Shape shape{tokens, heads, columns, vectors, width, segments};
+  int column = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
+  int from = blockIdx.z * SIDE, low, high;
+  Gates weight(gates, row, head, shape, Sight(segment, first, last, row, shape));
+  Real* a = arena.take<Real>(DEPTH * padded(SIDE));
+  Real* b = arena.take<Real>(DEPTH * padded(SIDE));
+  Product sum;
+  sum.clear();
+  for (int t = 0; t < tokens; t += DEPTH) {
+    weight.sight.range(t, DEPTH, low, high);
+    if (high <= column || low >= column + SIDE) continue;
+    for (int at = threadIdx.x; at < SIDE * DEPTH; at += BLOCK)
+      a[at / SIDE * padded(SIDE) + at % SIDE] = weight.get(t + at / SIDE, column + at % SIDE);
+    load<DEPTH, SIDE>(b, padded(SIDE), channels(dy, row, head, t, from, shape));
+    __syncthreads();
+    sum.product([&](int i, int k) { return a[k * padded(SIDE) + i]; },
+                [&](int k, int j) { return b[k * padded(SIDE) + j]; }, DEPTH);
+    __syncthreads();
+  }
+  put(sum, cached(d_checkpoints, row, head, column, from, shape));
+}
+
+// d_gates (B, T, H, C), 0 where nothing is seen. Grid: blocks of tokens, rows by heads, of columns.
+extern "C" __global__ void __launch_bounds__(256)
+vector_read_gates(const Real* checkpoints, const Token* dy, const int* segment, const int* first,
+                  const int* last, Real* d_gates, int tokens, int heads, int columns, int vectors,
+                  int width, int segments) {
+  MC_ARENA(arena);
+  Shape shape{tokens, heads, columns, vectors, width, segments};
+  int t = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
+  int column = blockIdx.z * SIDE, low, high;
+  Sight sight(segment, first, last, row, shape);
+  Real* a = arena.take<Real>(SIDE * padded(DEPTH));
+  Real* b = arena.take<Real>(SIDE * padded(DEPTH));
+  Product sum;
+  sum.clear();
+  sight.range(t, SIDE, low, high);
+  bool unseen = high <= column || low >= column + SIDE;
+  for (int from = 0; from < width && !unseen; from += DEPTH) {
+    load<SIDE, DEPTH>(a, padded(DEPTH), channels(dy, row, head, t, from, shape));
+    load<SIDE, DEPTH>(b, padded(DEPTH), cached(checkpoints, row, head, column, from, shape));
+    __syncthreads();
+    sum.product([&](int i, int k) { return a[i * padded(DEPTH) + k]; },
+                [&](int k, int j) { return b[j * padded(DEPTH) + k]; }, DEPTH);
+    __syncthreads();
+  }
+  long long apart = (long long)heads * columns;
+  Real* to = d_gates + ((long long)row * tokens + t) * apart + (long long)head * columns + column;
+  sum.each([&](int i, int j, Real value) {
+    if (t + i < tokens && column + j < columns)
+      to[i * apart + j] = sight.sees(t + i, column + j) ? value : Real(0);
+  });
+}
