@@ -7,6 +7,7 @@ from mcore.arrays import Array
 from mcore.backend import Decoder, Decoding, Fused, Routes, Scan, SigmoidRead
 from mcore.backends.cupy_gpu import decode as _decode
 from mcore.backends.cupy_gpu.adamw import FusedAdamW
+from mcore.backends.cupy_gpu.attention import ATTENTION
 from mcore.backends.cupy_gpu.cuda_device import CudaDevice, check_index
 from mcore.backends.cupy_gpu.dense import dense_on
 from mcore.backends.cupy_gpu.device import Device
@@ -123,7 +124,7 @@ class CupyBackend:
 
     def attention(self, q: Array, k: Array, v: Array, window: int | None) -> tuple[Array, Any]:
         """Causal softmax attention."""
-        return self._run(_ON_HOST["attention"], q, k, v, window)
+        return self._run(ATTENTION, q, k, v, window)
 
     def attention_backward(self, saved: Kept, dy: Array) -> tuple[Array, Array, Array]:
         """Gradients of `attention`."""
@@ -157,4 +158,4 @@ def chosen_device(index: int | None = None) -> Device:
     return EmulatedDevice()
 
 
-_ON_HOST = {name: on_host(name) for name in ("scan", "route", "read", "soup", "attention")}
+_ON_HOST = {name: on_host(name) for name in ("scan", "route", "read", "soup")}

@@ -1,0 +1,132 @@
+// Causal softmax attention backwards: weights w are made anew from the logarithms of the rows' sums.
+//
+//   d_logits = w (dy . v - delta),  delta_t = dy_t . y_t
+// One kernel goes along the keys of a block of queries, one along the queries of a block of keys, so
+// every gradient is summed by one block, in order.
+#pragma once
+#include "attention_blocks.cuh"
+
+// delta_t of a block's queries into shared and global memory, a warp for 16 of them.
+__device__ __forceinline__ void make_deltas(Matrix<const Token> y, const Real* dy, Real* to,
+                                            Real* all, int heads) {
+  int lane = threadIdx.x & 31, above = (threadIdx.x >> 5) * 16;
+  for (int i = above; i < above + 16; ++i) {
+    Real sum = Real(0);
+    for (int j = lane; j < y.columns; j += 32) sum += y.get(i, j) * dy[i * V_APART + j];
+    sum += __shfl_xor_sync(EVERY_LANE, sum, 16);
+    sum += __shfl_xor_sync(EVERY_LANE, sum, 8);
+    sum += __shfl_xor_sync(EVERY_LANE, sum, 4);
+    sum = row_sum(sum);
+    if (lane == 0) {
+      to[i] = sum;
+      if (i < y.rows) all[(long long)i * heads] = sum;
+    }
+  }
+}
+
+// dq (B, T, H, K), and delta (B, T, H). Grid: blocks of queries, rows by heads.
+extern "C" __global__ void __launch_bounds__(128)
+attention_queries(const Token* q, const Token* k, const Token* v, const Token* y,
+                  const Real* log_sums, const Token* dy, Token* dq, Real* deltas, int tokens,
+                  int positions, int heads, int keys, int values, int reach) {
+  MC_ARENA(arena);
+  Sight sight{Shape{tokens, positions, heads, keys, values, reach}};
+  int t = (gridDim.x - 1 - blockIdx.x) * SIDE, above = (threadIdx.x >> 5) * 16;
+  Real* own_q = arena.take<Real>(SIDE * K_APART);
+  Real* own_dy = arena.take<Real>(SIDE * V_APART);
+  Real* block_k = arena.take<Real>(BACKWARD * K_APART);
+  Real* block_v = arena.take<Real>(BACKWARD * V_APART);
+  Real* own_delta = arena.take<Real>(SIDE);
+  load<SIDE, KEYS>(own_q, K_APART, head_rows(q, t, tokens, keys, heads));
+  load<SIDE, VALUES>(own_dy, V_APART, head_rows(dy, t, tokens, values, heads));
+  __syncthreads();
+  int row = blockIdx.y / heads, head = blockIdx.y % heads;
+  make_deltas(head_rows(y, t, tokens, values, heads), own_dy, own_delta,
+              deltas + ((long long)row * tokens + t) * heads + head, heads);
+  Real scale = Real(1) / sqrt(Real(keys)), log_sum[2], delta[2];
+  __syncthreads();
+  for (int i = 0; i < 2; ++i) {
+    int at = above + (threadIdx.x & 31) / 4 + 8 * i;
+    log_sum[i] = head_number(log_sums, t + at, tokens, heads);
+    delta[i] = own_delta[at];
+  }
+  Strip<KEYS> sum;
+  sum.clear();
+  for (int key = sight.first_key(t), end = sight.end_key(t); key < end; key += BACKWARD) {
+    __syncthreads();
+    load<BACKWARD, KEYS>(block_k, K_APART, head_rows(k, key, positions, keys, heads));
+    load<BACKWARD, VALUES>(block_v, V_APART, head_rows(v, key, positions, values, heads));
+    __syncthreads();
+    Strip<BACKWARD> logits, d_weights;
+    logits.clear();
+    logits.product([&](int i, int d) { return own_q[(above + i) * K_APART + d]; },
+                   [&](int d, int j) { return block_k[j * K_APART + d]; }, KEYS);
+    d_weights.clear();
+    d_weights.product([&](int i, int d) { return own_dy[(above + i) * V_APART + d]; },
+                      [&](int d, int j) { return block_v[j * V_APART + d]; }, VALUES);
+    bool whole = sight.whole(t, SIDE, key, BACKWARD);
+    int at = 0;
+    logits.each([&](int i, int j, Real& x) {
+      bool seen = whole || sight.sees(t + above + i, key + j);
+      Real weight = seen ? exp(scale * x - log_sum[i / 8 & 1]) : Real(0);
+      x = weight * (d_weights.x[at / 4][at % 4] - delta[i / 8 & 1]);
+      ++at;
+    });
+    sum.product(logits, [&](int j, int d) { return block_k[j * K_APART + d]; });
+  }
+  store(sum, head_rows(dq, t, tokens, keys, heads), scale);
+}
+
+// dk (B, M, H, K) and dv (B, M, H, V). Grid: blocks of keys, rows by heads.
+extern "C" __global__ void __launch_bounds__(128)
+attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_sums,
+               const Token* dy, const Real* deltas, Token* dk, Token* dv, int tokens,
+               int positions, int heads, int keys, int values, int reach) {
+  MC_ARENA(arena);
+  Sight sight{Shape{tokens, positions, heads, keys, values, reach}};
+  int key = blockIdx.x * SIDE, above = (threadIdx.x >> 5) * 16;
+  Real* own_k = arena.take<Real>(SIDE * K_APART);
+  Real* own_v = arena.take<Real>(SIDE * V_APART);
+  Real* block_q = arena.take<Real>(BACKWARD * K_APART);
+  Real* block_dy = arena.take<Real>(BACKWARD * V_APART);
+  Real* log_sum = arena.take<Real>(BACKWARD);
+  Real* delta = arena.take<Real>(BACKWARD);
+  load<SIDE, KEYS>(own_k, K_APART, head_rows(k, key, positions, keys, heads));
+  load<SIDE, VALUES>(own_v, V_APART, head_rows(v, key, positions, values, heads));
+  Real scale = Real(1) / sqrt(Real(keys));
+  Strip<KEYS> sum_k;
+  Strip<VALUES> sum_v;
+  sum_k.clear();
+  sum_v.clear();
+  for (int t = sight.first_query(key), end = sight.end_query(key); t < end; t += BACKWARD) {
+    __syncthreads();
+    load<BACKWARD, KEYS>(block_q, K_APART, head_rows(q, t, tokens, keys, heads));
+    load<BACKWARD, VALUES>(block_dy, V_APART, head_rows(dy, t, tokens, values, heads));
+    if (threadIdx.x < BACKWARD) {
+      log_sum[threadIdx.x] = head_number(log_sums, t + threadIdx.x, tokens, heads);
+      delta[threadIdx.x] = head_number(deltas, t + threadIdx.x, tokens, heads);
+    }
+    __syncthreads();
+    Strip<BACKWARD> weights, d_logits;
+    weights.clear();
+    weights.product([&](int i, int d) { return own_k[(above + i) * K_APART + d]; },
+                    [&](int d, int j) { return block_q[j * K_APART + d]; }, KEYS);
+    bool whole = sight.whole(t, BACKWARD, key, SIDE);
+    weights.each([&](int i, int j, Real& x) {
+      bool seen = whole || sight.sees(t + j, key + above + i);
+      x = seen ? exp(scale * x - log_sum[j]) : Real(0);
+    });
+    sum_v.product(weights, [&](int j, int d) { return block_dy[j * V_APART + d]; });
+    d_logits.clear();
+    d_logits.product([&](int i, int d) { return own_v[(above + i) * V_APART + d]; },
+                     [&](int d, int j) { return block_dy[j * V_APART + d]; }, VALUES);
+    int at = 0;
+    d_logits.each([&](int, int j, Real& x) {
+      x = weights.x[at / 4][at % 4] * (x - delta[j]);
+      ++at;
+    });
+    sum_k.product(d_logits, [&](int j, int d) { return block_q[j * K_APART + d]; });
+  }
+  store(sum_k, head_rows(dk, key, positions, keys, heads), scale);
+  store(sum_v, head_rows(dv, key, positions, values, heads), Real(1));
+}

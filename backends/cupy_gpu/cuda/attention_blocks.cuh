@@ -1,0 +1,81 @@
+// Causal softmax attention, y_t = sum_j softmax_j(q_t . k_j / sqrt(K)) v_j, by blocks.
+//
+// q (B, T, H, K), k (B, M, H, K), v (B, M, H, V): the queries are the last T of M positions, and see
+// `reach` positions with their own. A block's four warps have 16 rows each of 64.
+#pragma once
+#include "load.cuh"
+#include "strip.cuh"
+
+#ifndef MC_KEYS
+#define MC_KEYS 64
+#endif
+#ifndef MC_VALUES
+#define MC_VALUES 64
+#endif
+
+constexpr int KEYS = MC_KEYS, VALUES = MC_VALUES, THREADS = 128, SIDE = 64;
+constexpr bool WIDE = KEYS > 64 || VALUES > 64;
+// Columns of a block: as many as registers and shared memory have room for.
+constexpr int FORWARD = sizeof(Real) == 4 ? 64 : 32;
+constexpr int BACKWARD = (sizeof(Real) == 4 ? 64 : 32) / (WIDE ? 2 : 1);
+constexpr int K_APART = padded(KEYS), V_APART = padded(VALUES);
+
+struct Shape {
+  int tokens, positions, heads, keys, values, reach;
+};
+
+// Which queries see which keys.
+struct Sight {
+  Shape shape;
+  // The position of query t.
+  __device__ __forceinline__ int position(int t) const {
+    return shape.positions - shape.tokens + t;
+  }
+  __device__ __forceinline__ bool sees(int t, int key) const {
+    int distance = position(t) - key;
+    return distance >= 0 && distance < shape.reach;
+  }
+  // Whether all queries of a block see all its keys.
+  __device__ __forceinline__ bool whole(int t, int queries, int key, int keys) const {
+    return key + keys - 1 <= position(t) && position(t + queries - 1) - key < shape.reach;
+  }
+  // The keys first <= j < end that some of the queries of a block from t on see.
+  __device__ __forceinline__ int first_key(int t) const {
+    return max(0, position(t) - shape.reach + 1);
+  }
+  __device__ __forceinline__ int end_key(int t) const {
+    return position(min(t + SIDE, shape.tokens));
+  }
+  // The queries first <= t < end that see some of the keys of a block from `key` on.
+  __device__ __forceinline__ int first_query(int key) const {
+    return max(0, key - position(0));
+  }
+  __device__ __forceinline__ int end_query(int key) const {
+    int last = min(key + SIDE, shape.positions) - 1 - position(0);
+    return min(shape.tokens, last + shape.reach);
+  }
+};
+
+// Rows t, t + 1, ... of one head of (B, count, H, width).
+template <class T>
+__device__ __forceinline__ Matrix<T> head_rows(T* all, int t, int count, int width, int heads) {
+  int row = blockIdx.y / heads, head = blockIdx.y % heads;
+  T* at = all + (((long long)row * count + t) * heads + head) * width;
+  return {at, (long long)heads * width, count - t, width};
+}
+
+// Number t of one head of (B, count, H), or 0.
+__device__ __forceinline__ Real head_number(const Real* all, int t, int count, int heads) {
+  int row = blockIdx.y / heads, head = blockIdx.y % heads;
+  return t < count ? all[((long long)row * count + t) * heads + head] : Real(0);
+}
+
+// A warp's strip to rows of a matrix in global memory, times `scale`.
+template <int N, class T>
+__device__ __forceinline__ void store(Strip<N>& from, Matrix<T> to, Real scale) {
+  int above = (threadIdx.x >> 5) * 16;
+  from.each([&](int i, int j, Real x) {
+    i += above;
+    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = T(scale * x);
+  });
+}
