@@ -2,16 +2,19 @@
 
 from mcore.backends.cupy_gpu import matrix_scan
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
+from mcore.backends.cupy_gpu.deep import DEEP_SCAN
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.backends.cupy_gpu.vector_read import VECTOR_READ
 from mcore.backends.cupy_gpu.vector_scan import VECTOR_SCAN
 
 MATRICES = ("linear", "retention", "gated_linear", "mamba2", "delta", "gated_delta")
 VECTORS = ("lstm", "gru", "slstm")
+PERCEPTRONS = ("dla", "titans", "yaad", "moneta", "memora")
 
 SCANS: dict[str, Pair] = {
     **dict.fromkeys(MATRICES, matrix_scan.SCAN),
     **dict.fromkeys(VECTORS, VECTOR_SCAN),
+    **dict.fromkeys(PERCEPTRONS, DEEP_SCAN),
     "gla": CHANNEL_SCAN,
 }
 """By rule."""

@@ -27,3 +27,15 @@ __device__ __forceinline__ T block_sum(T value, T* scratch) {
   __syncthreads();
   return total;
 }
+
+// The same of the largest number.
+template <class T>
+__device__ __forceinline__ T block_max(T value, T* scratch) {
+  value = warp_max(value);
+  if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = value;
+  __syncthreads();
+  T found = scratch[0];
+  for (int warp = 1; warp < int(blockDim.x) / 32; ++warp) found = max(found, scratch[warp]);
+  __syncthreads();
+  return found;
+}
