@@ -3,6 +3,7 @@
 from mcore.backends.cupy_gpu import matrix_scan
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.deep import DEEP_SCAN
+from mcore.backends.cupy_gpu.deep_read import DEEP_READ
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.backends.cupy_gpu.vector_read import VECTOR_READ
 from mcore.backends.cupy_gpu.vector_scan import VECTOR_SCAN
@@ -19,7 +20,10 @@ SCANS: dict[str, Pair] = {
 }
 """By rule."""
 
-READS: dict[str, Pair] = {**dict.fromkeys(VECTORS, VECTOR_READ)}
+READS: dict[str, Pair] = {
+    **dict.fromkeys(VECTORS, VECTOR_READ),
+    **dict.fromkeys(PERCEPTRONS, DEEP_READ),
+}
 """By rule."""
 
 SOUPS: dict[str, Pair] = {}

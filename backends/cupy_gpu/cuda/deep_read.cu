@@ -1,0 +1,199 @@
+// Cached reads of perceptrons: y_t = sum_i g_ti (q_t + gelu(q_t w_in^i) w_out^i), and the gradients
+//
+//   P = Q w_in    D = dY w_out^T    dP = g . gelu'(P) . D
+//   dQ += g dY + dP w_in^T    dg = <dy, q> + <d, gelu(p)>
+//   dw_in += Q^T dP           dw_out += (g . gelu(P))^T dY
+//
+// A block has a tile of tokens, checkpoint after checkpoint; or a slice of one checkpoint, tile after
+// tile. Perceptrons pass through shared memory in slices of hidden units. Checkpoints that no token of
+// a tile reads are skipped.
+#include "deep_columns.cuh"
+#include "gelu.cuh"
+#include "tile_rows.cuh"
+
+#ifndef MC_KEYS
+#define MC_KEYS 64
+#define MC_ROWS 64
+#define MC_SLICE 64
+#endif
+
+constexpr int KEYS = MC_KEYS, ROWS = MC_ROWS, SLICE = MC_SLICE, THREADS = 256;
+constexpr int BY_KEY = padded(KEYS), BY_UNIT = padded(SLICE);
+typedef Tile<ROWS, SLICE, THREADS> Hidden;
+typedef Tile<ROWS, KEYS, THREADS> Answers;
+
+struct Work {
+  Real *q, *dy;                         // (ROWS, KEYS)
+  Real *w_in, *w_out;                   // (KEYS, SLICE)
+  Real *hidden, *d_hidden;              // (ROWS, SLICE)
+  Real *weights, *total, *along, *sums;  // (ROWS), sums (WARPS, ROWS)
+  int* scratch;
+};
+
+__device__ __forceinline__ Work take_work(Arena& arena, bool backward) {
+  Work w{};
+  w.q = arena.take<Real>(ROWS * BY_KEY);
+  w.w_in = arena.take<Real>(KEYS * BY_UNIT);
+  w.w_out = arena.take<Real>(KEYS * BY_UNIT);
+  w.hidden = arena.take<Real>(ROWS * BY_UNIT);
+  w.weights = arena.take<Real>(ROWS);
+  w.total = arena.take<Real>(ROWS);
+  w.scratch = arena.take<int>(32);
+  if (!backward) return w;
+  w.dy = arena.take<Real>(ROWS * BY_KEY);
+  w.d_hidden = arena.take<Real>(ROWS * BY_UNIT);
+  w.along = arena.take<Real>(ROWS);
+  w.sums = arena.take<Real>(Hidden::WARPS * ROWS);
+  return w;
+}
+
+__device__ __forceinline__ void load_slice(const Columns& c, int b, int column, int h, int slice,
+                                           const Work& w) {
+  load<KEYS, SLICE>(w.w_in, BY_UNIT, c.matrix(b, column, h, 0, slice));
+  load<KEYS, SLICE>(w.w_out, BY_UNIT, c.matrix(b, column, h, 1, slice));
+}
+
+// P of the tile's tokens.
+__device__ __forceinline__ void excite(const Work& w, Hidden& p) {
+  p.clear();
+  p.product([&](int i, int k) { return w.q[i * BY_KEY + k]; },
+            [&](int k, int j) { return w.w_in[k * BY_UNIT + j]; }, KEYS);
+}
+
+// From P and D: g gelu(P) in w.hidden, dP in w.d_hidden; `sums` may be null, or gets <d, gelu(p)>.
+__device__ __forceinline__ void hidden_backward(const Work& w, Real* sums) {
+  Hidden p, d;
+  excite(w, p);
+  d.clear();
+  d.product([&](int i, int k) { return w.dy[i * BY_KEY + k]; },
+            [&](int k, int j) { return w.w_out[k * BY_UNIT + j]; }, KEYS);
+  each_place<Hidden>([&](int i, int j, int own, int part) {
+    Gelu z = gelu(p.x[own][part]);
+    Real back = d.x[own][part], weight = w.weights[i];
+    w.hidden[i * BY_UNIT + j] = weight * z.value;
+    w.d_hidden[i * BY_UNIT + j] = weight * z.slope * back;
+    p.x[own][part] = z.value * back;
+  });
+  if (sums) add_row_sums<Hidden>(sums, [&](int, int, int own, int part) { return p.x[own][part]; });
+}
+
+// y (B, T, H, K). Grid: tiles of ROWS tokens, B H.
+__global__ void __launch_bounds__(THREADS)
+deep_read(const Token* q, const Real* states, const Real* gates, const int* first, const int* last,
+          const int* segment, int tokens, int heads, int segments, int count, int gated, int keys,
+          int width, int size, Token* y) {
+  Columns c{states, gates, first, last, segment, tokens, heads,
+            segments, count, gated, keys, width, size};
+  int b = blockIdx.y / heads, h = blockIdx.y % heads, t = blockIdx.x * ROWS;
+  MC_ARENA(arena);
+  Work w = take_work(arena, false);
+  load<ROWS, KEYS>(w.q, BY_KEY, c.rows(q, b, t, h, keys, 0));
+  for (int i = threadIdx.x; i < ROWS; i += THREADS) w.total[i] = Real(0);
+  Range seen = seen_by(c, b, t, ROWS, w.scratch);
+  Answers answers;
+  answers.clear();
+  for (int column = seen.low; column < seen.high; ++column) {
+    if (!weigh(c, b, t, h, column, ROWS, w.weights, w.scratch)) continue;
+    for (int i = threadIdx.x; i < ROWS; i += THREADS) w.total[i] += w.weights[i];
+    for (int slice = 0; slice < width; slice += SLICE) {
+      __syncthreads();
+      load_slice(c, b, column, h, slice, w);
+      __syncthreads();
+      Hidden p;
+      excite(w, p);
+      p.each([&](int i, int j, Real x) { w.hidden[i * BY_UNIT + j] = w.weights[i] * gelu_value(x); });
+      __syncthreads();
+      answers.product([&](int i, int k) { return w.hidden[i * BY_UNIT + k]; },
+                      [&](int k, int j) { return w.w_out[j * BY_UNIT + k]; }, SLICE);
+    }
+  }
+  __syncthreads();
+  Matrix<Token> out = c.rows(y, b, t, h, keys, 0);
+  answers.each([&](int i, int j, Real x) { out.put(i, j, x + w.total[i] * w.q[i * BY_KEY + j]); });
+}
+
+// <dy, q> of the tile's tokens, a warp for each. No barrier.
+__device__ __forceinline__ void dot_rows(const Work& w) {
+  int lane = threadIdx.x & 31;
+  for (int i = threadIdx.x >> 5; i < ROWS; i += Hidden::WARPS) {
+    Real dot = Real(0);
+    for (int j = lane; j < KEYS; j += 32) dot += w.dy[i * BY_KEY + j] * w.q[i * BY_KEY + j];
+    dot = warp_sum(dot);
+    if (lane == 0) w.along[i] = dot;
+  }
+}
+
+// dq (B, T, H, K); adds to d_gates (B, T, H, gated), zeros at first, or null. Grid: as of `deep_read`.
+__global__ void __launch_bounds__(THREADS)
+deep_read_tokens_backward(const Token* q, const Real* states, const Real* gates, const int* first,
+                          const int* last, const int* segment, int tokens, int heads, int segments,
+                          int count, int gated, int keys, int width, int size, const Token* dy,
+                          Token* dq, Real* d_gates) {
+  Columns c{states, gates, first, last, segment, tokens, heads,
+            segments, count, gated, keys, width, size};
+  int b = blockIdx.y / heads, h = blockIdx.y % heads, t = blockIdx.x * ROWS;
+  MC_ARENA(arena);
+  Work w = take_work(arena, true);
+  load<ROWS, KEYS>(w.q, BY_KEY, c.rows(q, b, t, h, keys, 0));
+  load<ROWS, KEYS>(w.dy, BY_KEY, c.rows(dy, b, t, h, keys, 0));
+  for (int i = threadIdx.x; i < ROWS; i += THREADS) w.total[i] = Real(0);
+  Range seen = seen_by(c, b, t, ROWS, w.scratch);
+  dot_rows(w);
+  Answers d_query;
+  d_query.clear();
+  for (int column = seen.low; column < seen.high; ++column) {
+    if (!weigh(c, b, t, h, column, ROWS, w.weights, w.scratch)) continue;
+    for (int i = threadIdx.x; i < Hidden::WARPS * ROWS; i += THREADS) w.sums[i] = Real(0);
+    for (int i = threadIdx.x; i < ROWS; i += THREADS) w.total[i] += w.weights[i];
+    for (int slice = 0; slice < width; slice += SLICE) {
+      __syncthreads();
+      load_slice(c, b, column, h, slice, w);
+      __syncthreads();
+      hidden_backward(w, w.sums);
+      __syncthreads();
+      d_query.product([&](int i, int k) { return w.d_hidden[i * BY_UNIT + k]; },
+                      [&](int k, int j) { return w.w_in[j * BY_UNIT + k]; }, SLICE);
+    }
+    for (int i = threadIdx.x; i < ROWS && d_gates; i += THREADS)
+      if (w.weights[i] != Real(0))
+        d_gates[c.token(b, t + i, h) * gated + column] = w.along[i] + row_sum<Hidden>(w.sums, i);
+  }
+  __syncthreads();
+  Matrix<Token> out = c.rows(dq, b, t, h, keys, 0);
+  d_query.each([&](int i, int j, Real x) { out.put(i, j, x + w.total[i] * w.dy[i * BY_KEY + j]); });
+}
+
+// d_states (B, C, H, P), of which the perceptrons are set. Grid: C slices, B H.
+__global__ void __launch_bounds__(THREADS)
+deep_read_states_backward(const Token* q, const Real* states, const Real* gates, const int* first,
+                          const int* last, const int* segment, int tokens, int heads, int segments,
+                          int count, int gated, int keys, int width, int size, const Token* dy,
+                          Real* d_states) {
+  Columns c{states, gates, first, last, segment, tokens, heads,
+            segments, count, gated, keys, width, size};
+  int b = blockIdx.y / heads, h = blockIdx.y % heads, column = blockIdx.x % count;
+  int slice = blockIdx.x / count * SLICE;
+  MC_ARENA(arena);
+  Work w = take_work(arena, true);
+  load_slice(c, b, column, h, slice, w);
+  Tile<KEYS, SLICE, THREADS> d_in, d_out;
+  d_in.clear();
+  d_out.clear();
+  for (int t = 0; t < tokens; t += ROWS) {
+    if (!weigh(c, b, t, h, column, ROWS, w.weights, w.scratch)) continue;
+    load<ROWS, KEYS>(w.q, BY_KEY, c.rows(q, b, t, h, keys, 0));
+    load<ROWS, KEYS>(w.dy, BY_KEY, c.rows(dy, b, t, h, keys, 0));
+    __syncthreads();
+    hidden_backward(w, nullptr);
+    __syncthreads();
+    d_in.product([&](int i, int k) { return w.q[k * BY_KEY + i]; },
+                 [&](int k, int j) { return w.d_hidden[k * BY_UNIT + j]; }, ROWS);
+    d_out.product([&](int i, int k) { return w.dy[k * BY_KEY + i]; },
+                  [&](int k, int j) { return w.hidden[k * BY_UNIT + j]; }, ROWS);
+  }
+  Real* at = d_states + c.state(b, column, h) + slice;
+  Matrix<Real> first_layer{at, width, keys, width - slice};
+  Matrix<Real> second_layer{at + keys * width, width, keys, width - slice};
+  d_in.each([&](int i, int j, Real x) { first_layer.put(i, j, x); });
+  d_out.each([&](int i, int j, Real x) { second_layer.put(i, j, x); });
+}
