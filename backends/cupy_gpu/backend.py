@@ -14,6 +14,7 @@ from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
 from mcore.backends.cupy_gpu.host import moved, on_host
 from mcore.backends.cupy_gpu.pairs import Kept, Pair
+from mcore.backends.cupy_gpu.route import ROUTE
 from mcore.cache import MemoryState
 from mcore.recurrence import Inputs, Recurrence
 from mcore.router import Pool, Router
@@ -49,7 +50,7 @@ class CupyBackend:
     def accelerates(self) -> frozenset[tuple[str, str]]:
         """What has kernels; the rest is computed on the host."""
         tables = (("scan", SCANS), ("read", READS), ("soup", SOUPS))
-        return frozenset({(rule, op) for op, table in tables for rule in table})
+        return frozenset({(rule, op) for op, table in tables for rule in table}) | {("*", "route")}
 
     def scan(
         self, rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments
@@ -69,7 +70,7 @@ class CupyBackend:
         self, u: Array, keys: Array, segments: Segments, router: Router, pool: Pool
     ) -> tuple[Routes, Any]:
         """Gates and contexts."""
-        return self._run(_ON_HOST["route"], u, keys, segments, router, pool)
+        return self._run(ROUTE, u, keys, segments, router, pool)
 
     def route_backward(
         self, saved: Kept, d_gates: Array, d_contexts: Array
@@ -158,4 +159,4 @@ def chosen_device(index: int | None = None) -> Device:
     return EmulatedDevice()
 
 
-_ON_HOST = {name: on_host(name) for name in ("scan", "route", "read", "soup")}
+_ON_HOST = {name: on_host(name) for name in ("scan", "read", "soup")}
