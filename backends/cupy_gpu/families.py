@@ -1,10 +1,12 @@
 """Which kernels run which rule: a line for each."""
 
 from mcore.backends.cupy_gpu import matrix_scan
+from mcore.backends.cupy_gpu.anatomy import PLAIN
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.deep import DEEP_SCAN
 from mcore.backends.cupy_gpu.deep_read import DEEP_READ
 from mcore.backends.cupy_gpu.pairs import Pair
+from mcore.backends.cupy_gpu.read import READ
 from mcore.backends.cupy_gpu.vector_read import VECTOR_READ
 from mcore.backends.cupy_gpu.vector_scan import VECTOR_SCAN
 
@@ -21,6 +23,7 @@ SCANS: dict[str, Pair] = {
 """By rule."""
 
 READS: dict[str, Pair] = {
+    **dict.fromkeys((*sorted(PLAIN), "swla"), READ),
     **dict.fromkeys(VECTORS, VECTOR_READ),
     **dict.fromkeys(PERCEPTRONS, DEEP_READ),
 }

@@ -1,6 +1,6 @@
 """`route` on the device: contexts and online logits, then gates a block of tokens at a time."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mcore.arrays import Array
 from mcore.backend import Routes
