@@ -75,10 +75,27 @@ def test_read_is_the_reference(case: Case, rule: Recurrence, dtype: str) -> None
 def test_memories_read_as_the_reference_does(start: str, readout: str) -> None:
     """Constant gates come as None, one mixture for each segment."""
     lengths = [[3, 9, 1, 20], [33]]
-    composition: Any = {"recurrence": "delta", "segmentation": {"kind": "given", "lengths": lengths},
-                        "readout": readout, "start": start}  # fmt: skip
+    composition: Any = {
+        "recurrence": "delta",
+        "segmentation": {"kind": "given", "lengths": lengths},
+        "readout": readout,
+        "start": start,
+    }
     example = Example(composition, Sizes(2, 33, 2, 16, 16), 0)
     assert "read_backward" in hold(example, "float64")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("readout", ["soup", {"kind": "soup", "online": "outside"}], ids=str)
+@pytest.mark.parametrize("start", ["independent", "checkpoint"])
+def test_soup_of_normalised_memories_is_the_reference(start: str, readout: Any, dtype: str) -> None:
+    composition: Any = {
+        "recurrence": {**NORMALIZED, "feature_map": "elu1"},
+        "segmentation": {"kind": "given", "lengths": [[3, 9, 1, 4], [17]]},
+        "readout": readout,
+        "start": start,
+    }
+    assert "soup_backward" in hold(Example(composition, Sizes(2, 17, 2, 3, 2), 0), dtype)
 
 
 def test_gates_may_be_part_of_a_larger_array() -> None:

@@ -7,6 +7,7 @@ from mcore.backends.cupy_gpu.deep import DEEP_SCAN
 from mcore.backends.cupy_gpu.deep_read import DEEP_READ
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.backends.cupy_gpu.read import READ
+from mcore.backends.cupy_gpu.soup import normalized_soup
 from mcore.backends.cupy_gpu.vector_read import VECTOR_READ
 from mcore.backends.cupy_gpu.vector_scan import VECTOR_SCAN
 
@@ -29,5 +30,5 @@ READS: dict[str, Pair] = {
 }
 """By rule."""
 
-SOUPS: dict[str, Pair] = {}
+SOUPS: dict[str, Pair] = {"linear": normalized_soup(SCANS["linear"])}
 """By rule; soup of memories whose reads are linear is a read, and never asked for."""

@@ -29,7 +29,7 @@ __device__ __forceinline__ void accumulate(Real* keys, Real* running, int count)
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     pool_keys(const Token* u, const Token* keys, const Real* before, const int* bounds,
               const int* offset, Real* contexts, Real* online, int tokens, int heads, int width,
               int segments, int sums) {
@@ -63,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Adds to du; d_online is the gradient of <u_t, r_t>, d_contexts that of the segment's context.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     pool_keys_backward(const Token* u, const Token* keys, const Real* before, const int* bounds,
                        const int* offset, const Real* d_contexts, const Real* d_online, Token* du,
                        Token* dk, Real* d_before, int tokens, int heads, int width, int segments,

@@ -61,7 +61,7 @@ __device__ __forceinline__ void softmax_row(Real* row, int first, int last, Real
   if (lane == 0) row[law.columns] = law.outside ? Real(1) : own * share;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     route_gates(const Token* u, const Real* cached, const Real* own, const Real* online,
                 const int* first, const int* last, const int* place, Real* gates, int tokens,
                 int heads, int width, int cached_count, int own_count, int columns, int top_k,
@@ -88,7 +88,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // Gradients of logits, 1/sqrt(K) included, into d_logits (B, T, H, C) and d_online; and du, less what
 // comes through the online logits.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     route_gates_backward(const Real* cached, const Real* own, const int* first, const int* last,
                          const Real* gates, const Real* d_gates, Real* d_logits, Real* d_online,
                          Token* du, int tokens, int heads, int width, int cached_count,
@@ -138,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Adds to the gradients of the contexts what comes through the logits, COLUMNS of them a block.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     route_contexts_backward(const Token* u, const Real* d_logits, const int* begin, const int* end,
                             Real* d_cached, Real* d_own, int tokens, int heads, int width,
                             int cached_count, int own_count, int columns) {
