@@ -8,6 +8,7 @@ backend is a test of the operations that it calls, with whatever cuts, states an
 from typing import Any
 
 import numpy as np
+from gpu_fused import Composed
 from tolerances import tolerance
 
 import mcore
@@ -66,25 +67,48 @@ class Held(ReferenceBackend):
     def attention_backward(self, saved: Twice, *d_output: Any) -> Any:
         return self._backward("attention_backward", saved, d_output)
 
+    def fused(self, rule: Any, router: Any) -> Any:
+        layer = self.gpu.fused(rule, router)
+        return None if layer is None else Beside("fused", Composed(rule, router), layer, self)
+
     def _forward(self, name: str, arguments: tuple[Any, ...]) -> Twice:
         want, saved = getattr(ReferenceBackend, name)(self, *arguments)
-        got, kept = getattr(self.gpu, name)(*self._up(arguments))
-        self._compare(name, got, want)
+        got, kept = getattr(self.gpu, name)(*self.on_gpu(arguments))
+        self.compare(name, got, want)
         return want, (saved, kept)
 
     def _backward(self, name: str, saved: Twice, d_output: tuple[Any, ...]) -> Any:
         want = getattr(ReferenceBackend, name)(self, saved[0], *d_output)
-        got = getattr(self.gpu, name)(saved[1], *self._up(d_output))
-        self._compare(name, got, want)
+        got = getattr(self.gpu, name)(saved[1], *self.on_gpu(d_output))
+        self.compare(name, got, want)
         return want
 
-    def _up(self, arguments: Any) -> Any:
+    def on_gpu(self, arguments: Any) -> Any:
         return moved(arguments, self.gpu.device.upload, np.ndarray)
 
-    def _compare(self, name: str, got: Any, want: Any) -> None:
+    def compare(self, name: str, got: Any, want: Any) -> None:
         self.compared.add(name)
         kind = "backward" if name.endswith("backward") else "forward"
         agree(name, got, want, tolerance(self.dtype, kind))
+
+
+class Beside:
+    """An operation that is an object, on the reference and beside it on the GPU."""
+
+    def __init__(self, name: str, reference: Any, layer: Any, held: Held) -> None:
+        self.name, self.reference, self.layer, self.held = name, reference, layer, held
+
+    def forward(self, *arguments: Any) -> Twice:
+        want, saved = self.reference.forward(*arguments)
+        got, kept = self.layer.forward(*self.held.on_gpu(arguments))
+        self.held.compare(self.name, got, want)
+        return want, (saved, kept)
+
+    def backward(self, saved: Twice, *d_output: Any) -> Any:
+        want = self.reference.backward(saved[0], *d_output)
+        got = self.layer.backward(saved[1], *self.held.on_gpu(d_output))
+        self.held.compare(f"{self.name}_backward", got, want)
+        return want
 
 
 def agree(place: str, got: Any, want: Any, allowed: float) -> None:

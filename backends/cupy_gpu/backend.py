@@ -12,7 +12,12 @@ from mcore.backends.cupy_gpu.cuda_device import CudaDevice, check_index
 from mcore.backends.cupy_gpu.dense import dense_on
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
+<<<<<<< HEAD
 from mcore.backends.cupy_gpu.host import moved, on_host
+=======
+from mcore.backends.cupy_gpu.fused import Scans, fused_layer
+from mcore.backends.cupy_gpu.host import on_host
+>>>>>>> 4dd5b24 (Routed layers on the GPU in one pass: gates made where they are used, forward and backward)
 from mcore.backends.cupy_gpu.pairs import Kept, Pair
 from mcore.backends.cupy_gpu.route import ROUTE
 from mcore.cache import MemoryState
@@ -97,8 +102,9 @@ class CupyBackend:
         return found
 
     def fused(self, rule: Recurrence, router: Router) -> Fused | None:
-        """Nothing: layers are composed of their operations."""
-        return None
+        """The rule's scan, then gates and reads in one pass."""
+        scans = Scans(self.scan, self.scan_backward)
+        return fused_layer(self.device, rule, router, scans)
 
     def sigmoid_read(self, rule: Recurrence) -> SigmoidRead | None:
         """Nothing, as for `fused`."""

@@ -67,7 +67,9 @@ class _Plan:
             if segments.restart[row, s]:
                 self._close(begun)
                 code, begun = NOWHERE, len(self.table)
-            code = self._add_segment(row, (int(bounds[s]), int(bounds[s + 1])), (code, int(s)), rows)
+            code = self._add_segment(
+                row, (int(bounds[s]), int(bounds[s + 1])), (code, int(s)), rows
+            )
         self._close(begun)
 
     def _add_segment(self, row: int, span: Chain, place: tuple[int, int], rows: int) -> int:

@@ -77,9 +77,7 @@ def _chain(layout: Layout, values: tuple[object, ...], chains: Array, inside: bo
     )
 
 
-def _written_gradients(
-    layout: Layout, x: Tokens, dy: Array, given: tuple[Array, Place]
-) -> Array:
+def _written_gradients(layout: Layout, x: Tokens, dy: Array, given: tuple[Array, Place]) -> Array:
     """The gradient of what is written; `given` are W, and the gradients of states, to be filled."""
     d_written = layout.empty(*x.v.shape)
     w, gradients = given

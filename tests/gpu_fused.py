@@ -1,0 +1,56 @@
+"""What a fused layer and a sigmoid read are composed of, and the GPU's beside them."""
+
+from typing import Any
+
+import numpy as np
+
+from mcore.arrays import Array
+from mcore.backend import FusedAnswer, FusedGradient, Stored
+from mcore.backends.numpy_ref.backend import ReferenceBackend
+from mcore.cache import join
+from mcore.recurrence import Inputs, Recurrence
+from mcore.router import Router
+from mcore.segments import Segments
+
+REFERENCE = ReferenceBackend()
+
+
+class Composed:
+    """See `mcore.backend.Fused`: the reference's scan, routing and read, one after the other."""
+
+    def __init__(self, rule: Recurrence, router: Router) -> None:
+        self.rule, self.router = rule, router
+
+    def forward(
+        self, inputs: Inputs, queries: Array, stored: Stored, segments: Segments
+    ) -> tuple[FusedAnswer, Any]:
+        found, scan = REFERENCE.scan(self.rule, inputs, stored.carry, segments)
+        routing = (queries, inputs["k"], segments, self.router, stored.pool)
+        routes, route = REFERENCE.route(*routing)
+        y, read = routes.gates[..., -1:] * found.reads, None
+        if segments.columns:
+            states = join(stored.checkpoints, found.checkpoints, segments.columns)
+            gates = routes.gates[..., :-1]
+            seen, read = REFERENCE.read(self.rule, inputs["q"], states, gates, segments)
+            y = y + seen
+        answer = FusedAnswer(y, found.checkpoints, routes.contexts)
+        return answer, (scan, route, read, found, routes, segments.cached)
+
+    def backward(self, saved: Any, dy: Array, d_states: Any, d_contexts: Any) -> FusedGradient:
+        scan, route, read, found, routes, cached = saved
+        gates, d_gates = routes.gates, np.zeros_like(routes.gates)
+        d_gates[..., -1] = (dy * found.reads).sum(axis=-1)
+        shape = (found.reads.shape[0], cached, *found.checkpoints.shape[2:])
+        d_all = np.zeros((shape[0], cached + found.checkpoints.shape[1], *shape[2:]), dy.dtype)
+        dq: Any = 0
+        if read is not None:
+            dq, d_seen, d_gates[..., :-1] = REFERENCE.read_backward(read, dy)
+            d_all[:, : d_seen.shape[1]] = 0 if self.router.detach else d_seen
+        if d_states is not None:
+            d_all[:, cached:] += d_states
+        d_contexts = np.zeros_like(routes.contexts) if d_contexts is None else d_contexts
+        du, dk, d_pool = REFERENCE.route_backward(route, d_gates, d_contexts)
+        d_online = gates[..., -1:] * dy
+        d_inputs, d_carry = REFERENCE.scan_backward(scan, d_online, d_all[:, cached:])
+        d_inputs = {**d_inputs, "q": d_inputs["q"] + dq, "k": d_inputs["k"] + dk}
+        return FusedGradient(d_inputs, du, Stored(d_carry, d_all[:, :cached], d_pool))
