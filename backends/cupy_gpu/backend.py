@@ -12,12 +12,8 @@ from mcore.backends.cupy_gpu.cuda_device import CudaDevice, check_index
 from mcore.backends.cupy_gpu.dense import dense_on
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
-<<<<<<< HEAD
-from mcore.backends.cupy_gpu.host import moved, on_host
-=======
 from mcore.backends.cupy_gpu.fused import Scans, fused_layer
-from mcore.backends.cupy_gpu.host import on_host
->>>>>>> 4dd5b24 (Routed layers on the GPU in one pass: gates made where they are used, forward and backward)
+from mcore.backends.cupy_gpu.host import moved, on_host
 from mcore.backends.cupy_gpu.pairs import Kept, Pair
 from mcore.backends.cupy_gpu.route import ROUTE
 from mcore.cache import MemoryState

@@ -1,7 +1,7 @@
 """A call's chunks on the device: which tokens each holds, and where the states around it lie.
 
-A state at the end of a segment is its checkpoint. Those inside segments, and the gradients of states
-that are handed on, have arrays of their own, in which a code from 0 is a place:
+A state at the end of a segment is its checkpoint. Those inside segments, and the gradients of
+states that are handed on, have arrays of their own, in which a code from 0 is a place:
 
     NOWHERE     no state: the memory is zero
     CARRIED     the state that came into the row
@@ -67,9 +67,8 @@ class _Plan:
             if segments.restart[row, s]:
                 self._close(begun)
                 code, begun = NOWHERE, len(self.table)
-            code = self._add_segment(
-                row, (int(bounds[s]), int(bounds[s + 1])), (code, int(s)), rows
-            )
+            span = int(bounds[s]), int(bounds[s + 1])
+            code = self._add_segment(row, span, (code, int(s)), rows)
         self._close(begun)
 
     def _add_segment(self, row: int, span: Chain, place: tuple[int, int], rows: int) -> int:

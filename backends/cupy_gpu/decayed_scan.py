@@ -91,8 +91,7 @@ def scan_backward(saved: Saved, dy: Array, d_ends: Array) -> Gradients:
 
 def gradient_places(layout: Layout, states: Place, d_ends: Array) -> Place:
     """Where gradients of states lie: `d_ends` (B, S, H, P) and room for those handed on."""
-    B, _, H, K, V, _ = layout.shape
-    handed = layout.empty(layout.chunks.gradients, H, K, V)
+    handed = layout.empty(layout.chunks.gradients, *layout.shape[2:5])
     carried = None if states.carried is None else layout.zeros()
     return Place(handed, d_ends, carried)
 

@@ -1,6 +1,6 @@
 """Which kernels run which rule: a line for each."""
 
-from mcore.backends.cupy_gpu import matrix_scan
+from mcore.backends.cupy_gpu import matrix_scan, swla
 from mcore.backends.cupy_gpu.anatomy import PLAIN
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.deep import DEEP_SCAN
@@ -20,6 +20,7 @@ SCANS: dict[str, Pair] = {
     **dict.fromkeys(VECTORS, VECTOR_SCAN),
     **dict.fromkeys(PERCEPTRONS, DEEP_SCAN),
     "gla": CHANNEL_SCAN,
+    "swla": swla.SCAN,
 }
 """By rule."""
 

@@ -1,4 +1,4 @@
-"""How a scan of matrix memories is laid out: its chunks and tiles, and how its kernels are called."""
+"""How a scan of matrix memories is laid out: its chunks and tiles, and calls of its kernels."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -136,14 +136,20 @@ class Layout:
 
 def layout(device: Device, q: Array, values: int, segments: Segments) -> Layout:
     """For queries (B, T, H, K) and `values` columns of values."""
-    real = "float64" if q.dtype == np.float64 else "float32"
+    real = state_type(q.dtype)
     longest = int(np.diff(segments.bounds, axis=1).max())
     rows = 16
     while rows < min(longest, ROWS[real]):
         rows *= 2
-    shape = Shape(*q.shape, values, segments.count)
-    tile = (rows, tile_width(q.shape[-1]), tile_width(values))
+    B, T, H, K = q.shape
+    shape = Shape(B, T, H, K, values, segments.count)
+    tile = (rows, tile_width(K), tile_width(values))
     return Layout(device, chunks_on(device, segments, rows), shape, tile, real, q.dtype.name)
+
+
+def state_type(token: Any) -> str:
+    """The type of states and sums, for tokens of a dtype."""
+    return "float64" if token == np.float64 else "float32"
 
 
 def tile_width(width: int) -> int:

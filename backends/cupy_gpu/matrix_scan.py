@@ -3,14 +3,12 @@
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mcore.arrays import Array
 from mcore.backend import Scan
 from mcore.backends.cupy_gpu import decayed_scan, delta_scan
 from mcore.backends.cupy_gpu.decayed_scan import Tokens
 from mcore.backends.cupy_gpu.device import Device
-from mcore.backends.cupy_gpu.matrix_layout import layout
+from mcore.backends.cupy_gpu.matrix_layout import layout, state_type
 from mcore.backends.cupy_gpu.normalizer import divide, divide_backward, extend
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.recurrence import Inputs, Recurrence
@@ -62,17 +60,18 @@ def tokens(device: Device, inputs: Inputs) -> Tokens:
     """The inputs as kernels want them: contiguous, decays and strengths in the states' type."""
     xp = device.xp
     token = inputs["q"].dtype
-    real = "float64" if token == np.float64 else "float32"
-    numbers = {n: xp.ascontiguousarray(inputs[n], real) for n in _NUMBERS if n in inputs}
-    arrays = {name: xp.ascontiguousarray(inputs[name], token) for name in ("q", "k", "v")}
-    return Tokens(**arrays, **{name: numbers.get(name) for name in _NUMBERS})
+    real = state_type(token)
+    q, k, v = (xp.ascontiguousarray(inputs[name], token) for name in ("q", "k", "v"))
+    log_decay, beta = (
+        xp.ascontiguousarray(inputs[name], real) if name in inputs else None
+        for name in ("log_decay", "beta")
+    )
+    return Tokens(q, k, v, log_decay, beta)
 
 
 def _family(x: Tokens) -> ModuleType:
     """What writes errors if there are strengths, and values if not."""
     return decayed_scan if x.beta is None else delta_scan
 
-
-_NUMBERS = ("log_decay", "beta")
 
 SCAN = Pair(scan, scan_backward)

@@ -8,7 +8,7 @@
 #include "chunk_products.cuh"
 
 // U of each chunk to where its state will be; if `inside`, only of those inside segments.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 chunk_writes(const Token* k, const Token* v, const Real* log_decay, STATES(state), Real* wholes,
              const int* chunks, int inside, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -21,7 +21,7 @@ chunk_writes(const Token* k, const Token* v, const Real* log_decay, STATES(state
 }
 
 // W of each chunk to where the gradient of the state before it will be.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 read_gradients(const Token* q, const Token* dy, const Real* log_decay, STATES(gradient),
                Real* wholes, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -34,7 +34,7 @@ read_gradients(const Token* q, const Token* dy, const Real* log_decay, STATES(gr
   chunk_product<true>(q, dy, log_decay, to, whole, chunk, sizes);
 }
 
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 write_chains(STATES(state), const Real* wholes, const int* chunks, const int* chains, SIZES) {
   Sizes sizes GIVEN_SIZES;
   long long entry = blockIdx.z * (long long)THREADS + threadIdx.x;
@@ -43,7 +43,7 @@ write_chains(STATES(state), const Real* wholes, const int* chunks, const int* ch
                blockIdx.y, entry);
 }
 
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 gradient_chains(STATES(gradient), const Real* wholes, const int* chunks, const int* chains, SIZES) {
   Sizes sizes GIVEN_SIZES;
   long long entry = blockIdx.z * (long long)THREADS + threadIdx.x;
@@ -52,7 +52,7 @@ gradient_chains(STATES(gradient), const Real* wholes, const int* chunks, const i
                   blockIdx.y, entry);
 }
 
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, STATES(state),
         Token* y, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -62,7 +62,7 @@ answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, S
   chunk_answers<false>({q, k, log_decay}, v, state, y, chunk, sizes, blockIdx.z * VALUES);
 }
 
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 value_gradients(const Token* q, const Token* k, const Token* dy, const Real* log_decay,
                 STATES(gradient), Token* dv, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -73,7 +73,7 @@ value_gradients(const Token* q, const Token* k, const Token* dy, const Real* log
 }
 
 // d_log_decay (key tiles, B, T, H), whose sum over the tiles is the gradient; or null.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 key_gradients(const Token* q, const Token* k, const Token* v, const Token* dy,
               const Real* log_decay, STATES(state), STATES(gradient), Token* dq, Token* dk,
               Real* d_log_decay, const int* chunks, int rows, SIZES) {

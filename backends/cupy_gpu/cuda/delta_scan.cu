@@ -8,7 +8,7 @@
 #include "delta_gradients.cuh"
 
 // W and U of a chunk, (B, T, H, K) and (B, T, H, V); and its inverse, if it is wanted.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 delta_solve(const Token* k, const Token* v, const Real* log_decay, const Real* beta, Real* w,
             Real* u, Real* inverses, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -46,7 +46,7 @@ delta_solve(const Token* k, const Token* v, const Real* log_decay, const Real* b
 }
 
 // X in place of U, and the states; if `inside`, only those inside segments.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 delta_chains(const Token* k, const Real* log_decay, const Real* w, Real* x, STATES(state),
              const int* chunks, const int* chains, int inside, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -71,7 +71,7 @@ delta_chains(const Token* k, const Real* log_decay, const Real* w, Real* x, STAT
 }
 
 // Y from X.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 delta_answers(const Token* q, const Token* k, const Real* x, const Real* log_decay, STATES(state),
               Token* y, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -82,7 +82,7 @@ delta_answers(const Token* q, const Token* k, const Real* x, const Real* log_dec
 }
 
 // A^T dY.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 delta_answer_gradients(const Token* q, const Token* k, const Token* dy, const Real* log_decay,
                        Real* dx, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -92,7 +92,7 @@ delta_answer_gradients(const Token* q, const Token* k, const Token* dy, const Re
 }
 
 // dX in place of A^T dY, and the gradients of states, where (since . Q)^T dY lies.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 delta_gradient_chains(const Token* k, const Real* log_decay, const Real* w, Real* dx,
                       STATES(gradient), const int* chunks, const int* chains, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -128,7 +128,7 @@ delta_gradient_chains(const Token* k, const Real* log_decay, const Real* w, Real
 }
 
 // R in place of dX; dv = beta R; and <R, V>, a part of d_beta.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 correction_gradients(const Token* v, const Real* beta, const Real* inverses, Real* dx, Token* dv,
                      Real* d_beta, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -167,7 +167,7 @@ correction_gradients(const Token* v, const Real* beta, const Real* inverses, Rea
 }
 
 // As key_gradients of decayed_scan.cu, with X for v and R for dx; d_beta (key tiles, B, T, H).
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 delta_key_gradients(const Token* q, const Token* k, const Real* x, const Token* dy,
                     const Real* log_decay, const Real* beta, const Real* r, STATES(state),
                     STATES(gradient), Token* dq, Token* dk, Real* d_log_decay, Real* d_beta,
