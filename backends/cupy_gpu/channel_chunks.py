@@ -82,12 +82,18 @@ class Tiles(NamedTuple):
 
     def walking(self) -> int:
         """Numbers in shared memory of a kernel that goes past the chunks of a run."""
-        return (self.pairs + 1) * self.operands + self.factors + self.rows
+        values = self.pairs * self.rows + (self.pairs - 1) * self.state
+        return (self.pairs + 1) * self.operands + self.factors + values
+
+    def preparing(self) -> int:
+        """Numbers in shared memory of what removal needs of a chunk."""
+        values = max(self.operands, self.rows)
+        return 4 * self.square + 2 * self.pairs * self.operands + self.factors + values
 
     def answering(self) -> int:
         """Numbers in shared memory of the answers of a chunk."""
         values = max(self.operands, self.pairs * self.rows + self.state)
-        return self.pairs * self.square + 2 * self.pairs * self.operands + self.factors + values
+        return self.pairs * self.square + (1 + self.pairs) * self.operands + self.factors + values
 
     def differentiating(self) -> int:
         """Numbers in shared memory of the gradients of a chunk."""

@@ -43,21 +43,22 @@ class Call(NamedTuple):
         _, heads, keys, values = self.widths
         return (len(self.chunks.table), heads, keys, values)
 
-    def run_chunks(self, device: Device, name: str, arguments: list[Any], numbers: int) -> None:
+    def run_chunks(self, device: Device, name: str, arrays: list[Any], numbers: int) -> None:
         """A kernel that does every chunk and head by itself; numbers: in shared memory."""
         grid = (len(self.chunks.table), self.widths[1])
-        held = [*arguments, self.chunks.table, *self.widths]
+        held = [*arrays, self.chunks.table, *self.widths]
         device.kernel(self.variant, name)(grid, THREADS, held, numbers * self.itemsize)
 
-    def run_walk(self, device: Device, name: str, arguments: list[Any], numbers: int) -> None:
-        """A kernel that goes past the chunks of every run; `arguments` may end in a flag."""
+    def run_walk(
+        self, device: Device, name: str, arrays: list[Any], flags: tuple[bool, ...] = ()
+    ) -> None:
+        """A kernel that goes past the chunks of every run."""
         _, heads, _, values = self.widths
         grid = (self.rows * self.segments, heads, -(-values // self.tiles.values))
-        flags = [x for x in arguments if isinstance(x, bool)]
-        arrays = [x for x in arguments if not isinstance(x, bool)]
-        cuts = [self.cuts.bounds, self.cuts.restart, self.chunks.firsts, *flags, self.segments]
-        held = [*arrays, *cuts, *self.widths]
-        device.kernel(self.variant, name)(grid, THREADS, held, numbers * self.itemsize)
+        cuts = [self.cuts.bounds, self.cuts.restart, self.chunks.firsts]
+        held = [*arrays, *cuts, *flags, self.segments, *self.widths]
+        shared = self.tiles.walking() * self.itemsize
+        device.kernel(self.variant, name)(grid, THREADS, held, shared)
 
     @property
     def itemsize(self) -> int:
@@ -100,7 +101,7 @@ def scan_backward(
     d_states = xp.empty_like(states)
     d_carry = None if saved.carry is None else xp.zeros_like(saved.carry)
     arrays = [x["q"], x["log_decay"], d_reads, d_ends, d_carry, d_states]
-    call.run_walk(device, "channel_state_gradients", arrays, call.tiles.walking())
+    call.run_walk(device, "channel_state_gradients", arrays)
     found = {name: xp.empty_like(x[name]) for name in ("q", "k", "v", "log_decay")}
     arrays = [x["q"], x["k"], x["v"], x["log_decay"], states, d_states, d_reads, *found.values()]
     call.run_chunks(device, "channel_gradients", arrays, call.tiles.differentiating())
@@ -119,8 +120,8 @@ def channel_states(
     Checkpoints are written; or, if every segment goes on from them `apart`, read.
     """
     states = device.xp.empty(call.states, call.variant.real)
-    arrays = [x["k"], x["v"], x["log_decay"], *known, states, apart]
-    call.run_walk(device, "channel_states", arrays, call.tiles.walking())
+    arrays = [x["k"], x["v"], x["log_decay"], *known, states]
+    call.run_walk(device, "channel_states", arrays, (apart,))
     return states
 
 

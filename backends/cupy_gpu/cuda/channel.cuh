@@ -56,16 +56,25 @@ struct Operands {
   }
 };
 
-__device__ __forceinline__ Operands operands(Arena& arena, bool left, bool right) {
+// Which operands a kernel uses.
+constexpr int QUERIES = 1, RECALLING = 2, KEYS_WRITTEN = 4, REMOVED = 8;
+
+// `decay` comes last: it may be overwritten once the operands are aged.
+__device__ __forceinline__ Operands operands(Arena& arena, int used) {
   Operands o;
+#pragma unroll
   for (int pair = 0; pair < PAIRS; ++pair) {
-    o.left[pair] = left ? arena.take<Real>(CHUNK * KEY_ROW) : nullptr;
-    o.right[pair] = right ? arena.take<Real>(CHUNK * KEY_ROW) : nullptr;
+    o.left[pair] = used >> pair & 1 ? arena.take<Real>(CHUNK * KEY_ROW) : nullptr;
+    o.right[pair] = used >> (2 + pair) & 1 ? arena.take<Real>(CHUNK * KEY_ROW) : nullptr;
   }
   o.whole = arena.take<Real>(SUBS * KEYS);
   o.gaps = arena.take<Real>((SUBS + 1) * (SUBS + 1) * KEYS);
   o.decay = arena.take<Real>(CHUNK * KEY_ROW);
   return o;
+}
+// Gives back the place of the decays of aged operands.
+__device__ __forceinline__ void rewind(Arena& arena, Operands o) {
+  arena.used = int(reinterpret_cast<char*>(o.decay) - arena.base);
 }
 
 // Arrays that a chunk's operands are made of; kk and a are null without removal.
@@ -106,6 +115,7 @@ __device__ __forceinline__ void age(Operands o) {
     }
     o.whole[n] = since;
     for (int at = first + (SUB - 1) * KEY_ROW; at >= first; at -= KEY_ROW) {
+#pragma unroll
       for (int r = 0; r < PAIRS; ++r)
         if (o.right[r]) o.right[r][at] *= until;
       until *= o.decay[at];
@@ -121,4 +131,14 @@ __device__ __forceinline__ void age(Operands o) {
     }
   }
   __syncthreads();
+}
+
+// A row of the table of chunks is row, first token, tokens; a block does one, for one head.
+__device__ __forceinline__ Place place_of(const int* table) {
+  const int* it = table + 3 * (long long)blockIdx.x;
+  return {it[0], it[1], it[2], int(blockIdx.y)};
+}
+// Where the state before that chunk lies.
+__device__ __forceinline__ long long index_of(Shape shape) {
+  return (long long)blockIdx.x * shape.heads + blockIdx.y;
 }

@@ -14,12 +14,14 @@ __device__ __forceinline__ void chunk_answers(Inputs x, Written written, const R
                                               Token* reads, Place at, long long index, Shape shape) {
   MC_ARENA(arena);
   bool wanted[PAIRS][PAIRS] = {};
+#pragma unroll
   for (int r = 0; r < PAIRS; ++r) wanted[0][r] = true;
   Pairs pairs = take_pairs(arena, wanted);
-  Operands o = operands(arena, true, true);
+  Operands o = operands(arena, QUERIES | KEYS_WRITTEN | REMOVED);
   load_pairs(o, pairs, x, at, shape);
-  arena.used = int(reinterpret_cast<char*>(o.decay) - arena.base);
+  rewind(arena, o);
   Real *values[PAIRS], *state = arena.take<Real>(KEYS * VALUE_ROW);
+#pragma unroll
   for (int r = 0; r < PAIRS; ++r) values[r] = arena.take<Real>(CHUNK * VALUE_ROW);
   for (int value = 0; value < shape.values; value += VALUES) {
     load<CHUNK, VALUES>(values[0], VALUE_ROW, tokens_of(written.v, at, shape, shape.values, value));
@@ -30,6 +32,7 @@ __device__ __forceinline__ void chunk_answers(Inputs x, Written written, const R
     __syncthreads();
     Blocks<CHUNK, VALUES, THREADS> y;
     y.clear();
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r)
       y.product([&](int t, int j) { return pairs.of[0][r][t * PAIR_ROW + j]; },
                 [&](int j, int c, int) { return values[r][j * VALUE_ROW + c]; }, UpTo{}, CHUNK);

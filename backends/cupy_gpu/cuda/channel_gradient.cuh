@@ -45,6 +45,7 @@ __device__ __forceinline__ void left_gradient(Operands o, Pairs d_pairs, int l, 
                     Real* to = passing.through + (row / SUB * SUBS + sub) * KEYS + i;
                     if (row / SUB > sub) *to = l == 0 ? sum : *to + sum;
                   });
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r) {
       const Real *pairs = d_pairs.of[l][r], *right = o.right[r];
       d.product([&](int t, int j) { return pairs[t * PAIR_ROW + j]; },
@@ -66,6 +67,7 @@ __device__ __forceinline__ void right_gradient(Operands o, Pairs d_pairs, int r,
                   Real* to = passing.onwards + row / SUB * KEYS + i;
                   *to = r == 0 ? sum : *to + sum;
                 });
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l) {
     const Real *pairs = d_pairs.of[l][r], *left = o.left[l];
     d.product([&](int j, int t) { return pairs[t * PAIR_ROW + j]; },
@@ -147,6 +149,7 @@ __device__ __forceinline__ void unage_right(Channel& c, W right, Real* const (&d
 #pragma unroll
   for (int j = 0; j < SUB; ++j) {
     c.d_log_decay[j] += earlier;
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r) {
       Real d = d_right[r][j * KEY_ROW] * until[j];
       d_right[r][j * KEY_ROW] = d;

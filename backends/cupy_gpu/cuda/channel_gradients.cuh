@@ -36,7 +36,9 @@ struct NotAfter {  // for units at or below the diagonal blocks
 
 __device__ __forceinline__ ValueTiles take_values(Arena& arena) {
   ValueTiles tiles;
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l) tiles.written[l] = arena.take<Real>(CHUNK * VALUE_ROW);
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l) tiles.asked[l] = arena.take<Real>(CHUNK * VALUE_ROW);
   tiles.state = arena.take<Real>(KEYS * VALUE_ROW);
   tiles.d_state = arena.take<Real>(KEYS * VALUE_ROW);
@@ -71,8 +73,10 @@ __device__ __forceinline__ void recalled_gradient(const Real* inverse, Real* ask
 
 // One tile of values: its part of all sums.
 __device__ __forceinline__ void add_values(Sums& sums, ValueTiles x, Operands o) {
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l) {
     const Real *asked = x.asked[l], *written = x.written[l];
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r)
       sums.pairs[l][r].product([&](int t, int c) { return asked[t * VALUE_ROW + c]; },
                                [&](int c, int j, int) { return x.written[r][j * VALUE_ROW + c]; },
@@ -96,6 +100,7 @@ __device__ __forceinline__ void value_gradient(Operands o, Pairs pairs, ValueTil
                                                Matrix<Token> to) {
   Blocks<CHUNK, VALUES, THREADS> dv;
   dv.clear();
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l)
     dv.product([&](int j, int t) { return pairs.of[l][0][t * PAIR_ROW + j]; },
                [&](int t, int c, int) { return x.asked[l][t * VALUE_ROW + c]; }, From{CHUNK}, CHUNK);
@@ -108,7 +113,9 @@ __device__ __forceinline__ void value_gradient(Operands o, Pairs pairs, ValueTil
 __device__ __forceinline__ void operand_gradients(Operands o, Pairs d_pairs, Sums& sums,
                                                   Passing passing) {
   __syncthreads();
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l)
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r) {
       Real* to = d_pairs.of[l][r];
       sums.pairs[l][r].each([&](int t, int j, Real d) {
@@ -117,11 +124,13 @@ __device__ __forceinline__ void operand_gradients(Operands o, Pairs d_pairs, Sum
     }
   if (threadIdx.x < KEYS) passing.whole[threadIdx.x] = sums.whole;
   __syncthreads();
+#pragma unroll
   for (int pair = 0; pair < PAIRS; ++pair) {
     left_gradient(o, d_pairs, pair, sums.left[pair], passing);
     right_gradient(o, d_pairs, pair, sums.right[pair], passing);
   }
   __syncthreads();
+#pragma unroll
   for (int pair = 0; pair < PAIRS; ++pair) {
     sums.left[pair].each([&](int t, int i, Real d) { o.left[pair][t * KEY_ROW + i] = d; });
     sums.right[pair].each([&](int j, int i, Real d) { o.right[pair][j * KEY_ROW + i] = d; });
@@ -140,6 +149,7 @@ __device__ __forceinline__ void channel_gradient(Operands o, Pairs d_pairs, Pass
   Real* d_right[PAIRS];
   Channel c;
   Real past = passing_by(passing, sub, i);
+#pragma unroll
   for (int pair = 0; pair < PAIRS; ++pair) d_right[pair] = o.right[pair] + first * KEY_ROW + i;
 #pragma unroll
   for (int t = 0; t < SUB; ++t) {
@@ -147,6 +157,7 @@ __device__ __forceinline__ void channel_gradient(Operands o, Pairs d_pairs, Pass
     c.d_log_decay[t] = past;
     c.left[0][t] = q.get(first + t, i);
     if (PAIRS == 2) c.left[PAIRS - 1][t] = kk.get(first + t, i);
+#pragma unroll
     for (int l = 0; l < PAIRS; ++l) c.d_left[l][t] = o.left[l][(first + t) * KEY_ROW + i];
   }
   auto right = [&](int r, int j) {
@@ -155,8 +166,10 @@ __device__ __forceinline__ void channel_gradient(Operands o, Pairs d_pairs, Pass
   unage_left(c);
   unage_right(c, right, d_right);
   for (int j = 0; j < SUB; ++j)
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r) {
       const Real* pairs[PAIRS];
+#pragma unroll
       for (int l = 0; l < PAIRS; ++l) pairs[l] = d_pairs.of[l][r] + first * PAIR_ROW + first + j;
       d_right[r][j * KEY_ROW] += written_inside(c, pairs, j, right(r, j));
     }
@@ -178,23 +191,28 @@ __device__ __forceinline__ void chunk_gradients(Inputs x, Written written, Given
                                                 Shape shape) {
   MC_ARENA(arena);
   bool all[PAIRS][PAIRS];
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l)
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r) all[l][r] = true;
   Pairs d_pairs = take_pairs(arena, all), pairs = {};
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l) pairs.of[l][0] = d_pairs.of[l][0];
   Real* inverse = PAIRS == 2 ? arena.take<Real>(CHUNK * PAIR_ROW) : nullptr;
   Passing passing = take_passing(arena);
-  Operands o = operands(arena, true, true);
+  Operands o = operands(arena, QUERIES | RECALLING | KEYS_WRITTEN | REMOVED);
   load_pairs(o, pairs, x, at, shape);
-  arena.used = int(reinterpret_cast<char*>(o.decay) - arena.base);
+  rewind(arena, o);
   ValueTiles tiles = take_values(arena);
   if (PAIRS == 2)
     load<CHUNK, CHUNK>(inverse, PAIR_ROW,
                        Matrix<const Real>{given.inverse + index * CHUNK * CHUNK, CHUNK, CHUNK, CHUNK});
   Sums sums;
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l) {
     sums.left[l].clear();
     sums.right[l].clear();
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r) sums.pairs[l][r].clear();
   }
   sums.whole = 0;

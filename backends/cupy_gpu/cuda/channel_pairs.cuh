@@ -15,7 +15,9 @@ struct Pairs {
 
 __device__ __forceinline__ Pairs take_pairs(Arena& arena, bool wanted[PAIRS][PAIRS]) {
   Pairs pairs;
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l)
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r)
       pairs.of[l][r] = wanted[l][r] ? arena.take<Real>(CHUNK * PAIR_ROW) : nullptr;
   return pairs;
@@ -67,7 +69,9 @@ struct BlocksBefore {  // for units below the diagonal blocks, of a result whose
 // The blocks below the diagonal, from aged operands. No barrier.
 __device__ __forceinline__ void pairs_between(Operands o, Pairs pairs) {
   if (SUBS == 1) return;
+#pragma unroll
   for (int l = 0; l < PAIRS; ++l)
+#pragma unroll
     for (int r = 0; r < PAIRS; ++r) {
       Real* out = pairs.of[l][r];
       if (!out) continue;

@@ -7,22 +7,13 @@
 #include "channel_gradients.cuh"
 #include "channel_steps.cuh"
 
-// A row of the table of chunks: row, first token, tokens.
-__device__ __forceinline__ Place place_of(const int* table) {
-  const int* it = table + 3 * (long long)blockIdx.x;
-  return {it[0], it[1], it[2], int(blockIdx.y)};
-}
-__device__ __forceinline__ long long index_of(Shape shape) {
-  return (long long)blockIdx.x * shape.heads + blockIdx.y;
-}
-
 __global__ void __launch_bounds__(THREADS)
 channel_states(const Token* k, const Token* v, const Real* log_decay, const Real* carry,
                Real* checkpoints, Real* states, const int* bounds, const int* restart,
                const int* chunks, int apart, int segments, int tokens, int heads, int keys,
                int values) {
   MC_ARENA(arena);
-  Operands o = operands(arena, false, true);
+  Operands o = operands(arena, KEYS_WRITTEN);
   Real* rows = arena.take<Real>(CHUNK * VALUE_ROW);
   Shape shape = {tokens, heads, keys, values};
   int value = blockIdx.z * VALUES;
@@ -55,7 +46,7 @@ channel_state_gradients(const Token* q, const Real* log_decay, const Token* d_re
                         const int* restart, const int* chunks, int segments, int tokens, int heads,
                         int keys, int values) {
   MC_ARENA(arena);
-  Operands o = operands(arena, true, false);
+  Operands o = operands(arena, QUERIES);
   Real* rows = arena.take<Real>(CHUNK * VALUE_ROW);
   Shape shape = {tokens, heads, keys, values};
   int value = blockIdx.z * VALUES;
