@@ -1,4 +1,4 @@
-"""`attention` of heads too wide for one block's registers: matrix products, for some queries at once.
+"""`attention` of heads too wide for a block's registers: matrix products, some queries at a time.
 
 Its weights are a matrix over those queries and all keys, and are made anew for backward.
 """
@@ -14,7 +14,7 @@ AT_ONCE = 256
 
 def attention(xp: Any, q: Array, k: Array, v: Array, reach: int) -> Array:
     """y (B, T, H, V); see `mcore.backend.Backend.attention`."""
-    y = xp.empty((*q.shape[:3], v.shape[-1]), q.dtype)
+    y: Array = xp.empty((*q.shape[:3], v.shape[-1]), q.dtype)
     keys, values = _by_head(k), _by_head(v)
     for at in _parts(q.shape[1]):
         weights = _weights(xp, _by_head(q[:, at]), keys, at.start + k.shape[1] - q.shape[1], reach)

@@ -57,12 +57,12 @@ def plan(shape: VectorShape, runs: int, heads: int) -> VectorPlan:
     width = -(-shape.width // 16) * 16
     rows = next((n for n in (1, 2) if -(-runs // n) * heads <= BLOCKS), 4)
     size = 8 if shape.real == "float64" else 4
-    held = 8 if size == 8 else 16 if width <= 64 else 13
+    held = 8 if size == 8 else 16 if width <= 64 else 14
     quads, back_quads = width // 16, -(-shape.gates * width // 64)
     forward = 2 * rows * width * size + _stored(quads * shape.gates - held, width, size)
     backward = 2 * rows * 64 * back_quads * size + _stored(4 * back_quads - held, width, size)
     if width > WIDEST or max(forward, backward) > LARGEST_SHARED:
-        return VectorPlan(_variant(shape, 1, 16, 16), 0, 256, 0, 0)
+        return VectorPlan(_variant(shape, 1, 16, 8 if size == 8 else 16), 0, 256, 0, 0)
     variant = _variant(shape, rows, width, held)
     return VectorPlan(variant, rows, _THREADS_OF_CHANNEL * width, forward, backward)
 

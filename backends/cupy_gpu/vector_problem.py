@@ -1,4 +1,4 @@
-"""A scan of a vector memory as its kernels take it: arrays on the device, and where they are cut."""
+"""A scan of a vector memory as its kernels take it: arrays on the device, and their cuts."""
 
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ class VectorProblem(NamedTuple):
         """Numbers of runs, segments and tokens of a row, heads, channels."""
         _, tokens, heads, _ = self.x.shape
         segments = self.cuts.restart.shape[1]
-        return self.runs.count, segments, tokens, heads, self.recurrent.shape[1]
+        return self.runs.number, segments, tokens, heads, self.recurrent.shape[1]
 
     @property
     def places(self) -> tuple[Array, Array, Array]:
@@ -107,7 +107,7 @@ def posed(
         carry = xp.ascontiguousarray(carry, real).reshape(dims.B, dims.H, vectors, width)
     return VectorProblem(
         device,
-        plan(shape, runs.count, dims.H),
+        plan(shape, runs.number, dims.H),
         cuts_on(device, segments),
         runs,
         rule.kind,

@@ -22,12 +22,12 @@ class Runs(NamedTuple):
     Attributes:
         table: (count, 4) int32 on the device: row, first token, end, whether the memory goes on
             from the carried state.
-        count: number of runs.
+        number: of runs.
         longest: tokens of the longest.
     """
 
     table: Array
-    count: int
+    number: int
     longest: int
 
 

@@ -38,8 +38,8 @@ def backward(
         d_states[0] += xp.matmul(d_products, transposed)
     if gradients.carry is not None:
         ends = (count, heads, width)
-        arguments = (problem.runs.table, d_states, gradients.carry, *ends)
-        _run(problem, "vector_begin_backward", arguments)
+        last = (problem.runs.table, d_states, gradients.carry, *ends)
+        _run(problem, "vector_begin_backward", last)
 
 
 def _run(problem: VectorProblem, name: str, arguments: tuple[object, ...]) -> None:
