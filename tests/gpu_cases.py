@@ -53,7 +53,13 @@ class Held(ReferenceBackend):
         return self._forward("read", arguments)
 
     def read_backward(self, saved: Twice, *d_output: Any) -> Any:
-        return self._backward("read_backward", saved, d_output)
+        want = ReferenceBackend.read_backward(self, saved[0], *d_output)
+        got = self.gpu.read_backward(saved[1], *self._up(d_output))
+        gates = saved[0][3]
+        if gates is not None:  # where a gate is exactly 0, its gradient may be anything finite
+            want, got = _where_read(want, gates != 0), _where_read(got, self._up(gates) != 0)
+        self._compare("read_backward", got, want)
+        return want
 
     def soup(self, *arguments: Any) -> Twice:
         return self._forward("soup", arguments)
@@ -109,6 +115,11 @@ class Beside:
         got = self.layer.backward(saved[1], *self.held.on_gpu(d_output))
         self.held.compare(f"{self.name}_backward", got, want)
         return want
+
+
+def _where_read(gradients: Any, read: Any) -> Any:
+    dq, d_states, d_gates = gradients
+    return dq, d_states, d_gates * read
 
 
 def agree(place: str, got: Any, want: Any, allowed: float) -> None:

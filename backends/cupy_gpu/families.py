@@ -5,8 +5,10 @@ from mcore.backends.cupy_gpu.anatomy import PLAIN
 from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.deep import DEEP_SCAN
 from mcore.backends.cupy_gpu.deep_read import DEEP_READ
+from mcore.backends.cupy_gpu.deep_soup import DEEP_SOUP
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.backends.cupy_gpu.read import READ
+from mcore.backends.cupy_gpu.rwkv7_scan import RWKV7_SCAN
 from mcore.backends.cupy_gpu.soup import normalized_soup
 from mcore.backends.cupy_gpu.vector_read import VECTOR_READ
 from mcore.backends.cupy_gpu.vector_scan import VECTOR_SCAN
@@ -20,6 +22,7 @@ SCANS: dict[str, Pair] = {
     **dict.fromkeys(VECTORS, VECTOR_SCAN),
     **dict.fromkeys(PERCEPTRONS, DEEP_SCAN),
     "gla": CHANNEL_SCAN,
+    "rwkv7": RWKV7_SCAN,
     "swla": swla.SCAN,
 }
 """By rule."""
@@ -31,5 +34,8 @@ READS: dict[str, Pair] = {
 }
 """By rule."""
 
-SOUPS: dict[str, Pair] = {"linear": normalized_soup(SCANS["linear"])}
+SOUPS: dict[str, Pair] = {
+    **dict.fromkeys(PERCEPTRONS, DEEP_SOUP),
+    "linear": normalized_soup(SCANS["linear"]),
+}
 """By rule; soup of memories whose reads are linear is a read, and never asked for."""
