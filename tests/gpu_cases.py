@@ -54,11 +54,11 @@ class Held(ReferenceBackend):
 
     def read_backward(self, saved: Twice, *d_output: Any) -> Any:
         want = ReferenceBackend.read_backward(self, saved[0], *d_output)
-        got = self.gpu.read_backward(saved[1], *self._up(d_output))
+        got = self.gpu.read_backward(saved[1], *self.on_gpu(d_output))
         gates = saved[0][3]
         if gates is not None:  # where a gate is exactly 0, its gradient may be anything finite
-            want, got = _where_read(want, gates != 0), _where_read(got, self._up(gates) != 0)
-        self._compare("read_backward", got, want)
+            want, got = _where_read(want, gates != 0), _where_read(got, self.on_gpu(gates) != 0)
+        self.compare("read_backward", got, want)
         return want
 
     def soup(self, *arguments: Any) -> Twice:
