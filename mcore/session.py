@@ -10,6 +10,7 @@ from mcore.arrays import Array, received
 from mcore.errors import ShapeError
 from mcore.model.memory_mixer import memory_arrays
 from mcore.model.part import LIVE, State, prefixed
+from mcore.model.placed import placed
 from mcore.stream import Stream
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Session:
 
     Attributes:
         model: whose parameters are used.
-        state: what the stream carries, as a copy; empty before the first token.
+        state: what the stream carries, as a copy; empty before the first token. What is set may
+            be of a session on another backend, if it lies on the host.
     """
 
     def __init__(self, model: "Model", state: State | None = None) -> None:
@@ -41,7 +43,7 @@ class Session:
 
     @state.setter
     def state(self, state: State) -> None:
-        self._carried: dict[str, Any] = dict(state)
+        self._carried: dict[str, Any] = dict(placed(state, self.model.backend.xp))
         self._rows = next((len(array) for array in state.values()), None)
 
     def feed(self, tokens: object) -> Array:

@@ -76,10 +76,9 @@ class MemoryState:
         `state.on(numpy)` is what a memory that computes on the CPU goes on from, and what a file
         takes. From a device to the host is a copy, for which the host waits.
         """
-        if namespace(self.online) is xp:
-            return self
-        moved = {name: xp.asarray(to_host(getattr(self, name))) for name in FLOATS}
-        return replace(self, **moved)
+        held = {name: getattr(self, name) for name in FLOATS}
+        moved = {n: xp.asarray(to_host(x)) for n, x in held.items() if namespace(x) is not xp}
+        return replace(self, **moved) if moved else self
 
 
 class Widths(NamedTuple):

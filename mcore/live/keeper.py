@@ -11,6 +11,7 @@ import numpy as np
 
 from mcore.errors import InputError, SnapshotError
 from mcore.live.answers import Score
+from mcore.placing import to_host
 from mcore.training.numbers import count, number
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Keeper:
         arrays, digest = getattr(model, "arrays", model.params), hashlib.sha256()
         for name, x in sorted(arrays.items()):
             digest.update(name.encode())
-            digest.update(np.ascontiguousarray(x).data)
+            digest.update(np.ascontiguousarray(to_host(x)).data)
         return digest.hexdigest()[:16]
 
 

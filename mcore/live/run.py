@@ -14,6 +14,7 @@ from mcore.live.keeper import OFTEN, Every, Keeper
 from mcore.live.reader import Item, reader_of
 from mcore.live.sink import sink_of
 from mcore.live.source import Followed, Pipe, Source
+from mcore.placing import to_host
 from mcore.session import Session
 from mcore.training.interrupt import Interrupts
 
@@ -136,7 +137,7 @@ class Live:
     def _feed(self) -> None:
         """Feed what waits, write its lines, and save if it is time."""
         place, items = self.place, self._pending
-        answers = self._session.feed(np.array([item.x for item in items]))
+        answers = to_host(self._session.feed(np.array([item.x for item in items])))
         for item, y in zip(items, answers, strict=True):
             self._sink.write(self._answers.line(place.tokens, item.x, y))
             place.tokens += 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.cache import MemoryState
 from mcore.cache.state import PER_CHECKPOINT
 
@@ -69,10 +69,13 @@ def joined(states: list[MemoryState]) -> MemoryState:
         if name != "origin":
             own = [getattr(state, name) for state in states]
             wide = [_widened(x, slots) for x in own] if name in PER_CHECKPOINT else own
-            found[name] = np.concatenate(wide)
+            found[name] = namespace(wide[0]).concatenate(wide)
     return replace(states[0], **found)
 
 
 def _widened(x: Array, slots: int) -> Array:
     missing = slots - x.shape[1]
-    return np.pad(x, ((0, 0), (missing, 0), *[(0, 0)] * (x.ndim - 2))) if missing else x
+    if not missing:
+        return x
+    widened: Array = namespace(x).pad(x, ((0, 0), (missing, 0), *[(0, 0)] * (x.ndim - 2)))
+    return widened

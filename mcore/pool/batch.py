@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.cache import MemoryState
 from mcore.errors import SpecError
 from mcore.model.memory_mixer import MEMORY, memory_arrays
 from mcore.model.part import LIVE, STREAM, State, prefixed, scoped
+from mcore.model.placed import placed
+from mcore.placing import sent
 from mcore.pool.carried import Carried
 from mcore.pool.rows import Rows
 from mcore.stream import Stream
@@ -92,8 +94,8 @@ class Batch:
             answers.append(self._step(rows, x if _same(mine, x) else x[mine]))
             places[mine] = np.arange(begin, begin + len(rows))
             begin += len(rows)
-        y = answers[0] if len(answers) == 1 else np.concatenate(answers)
-        return y if _same(places, y) else y[places]
+        y = answers[0] if len(answers) == 1 else namespace(answers[0]).concatenate(answers)
+        return y if _same(places, y) else y[sent(y, places)]
 
     def _step(self, rows: Array, x: Array) -> Array:
         """One call of the model for rows, ascending, that carry arrays of the same sizes."""
@@ -105,6 +107,7 @@ class Batch:
         return y
 
     def _put(self, slot: int, state: State) -> None:
+        state = placed(state, self.model.backend.xp)
         for name, memory in self._memories.items():
             memory.put(slot, _memory_state(memory, name, state))
         self._carried.put(slot, state)

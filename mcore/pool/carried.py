@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.model.part import State
+from mcore.placing import sent
 
 FROM_ZERO = ("tail", "last", "position", "sum", "count")
 """What begins as zeros and keeps its size; anything else is there after the first token only."""
@@ -23,7 +24,7 @@ class Carried:
         self._growing: dict[str, list[Array | None]] = {}
         for name, x in like.items():
             if name.rpartition(".")[2] in FROM_ZERO:
-                self._fixed[name] = np.zeros((slots, *x.shape[1:]), x.dtype)
+                self._fixed[name] = namespace(x).zeros((slots, *x.shape[1:]), x.dtype)
             else:
                 self._growing[name] = [None] * slots
 
@@ -40,17 +41,17 @@ class Carried:
 
     def gather(self, rows: Array) -> State:
         """What a group of rows carries; not to be written to."""
-        found = {name: x[_span(rows)] for name, x in self._fixed.items()}
+        found = {name: x[_span(x, rows)] for name, x in self._fixed.items()}
         for name, arrays in self._growing.items():
             own = [x for x in (arrays[row] for row in rows.tolist()) if x is not None]
             if own:
-                found[name] = own[0] if len(own) == 1 else np.concatenate(own)
+                found[name] = own[0] if len(own) == 1 else namespace(own[0]).concatenate(own)
         return found
 
     def scatter(self, rows: Array, carried: Mapping[str, Array]) -> None:
         """Where those rows have come."""
         for name, x in self._fixed.items():
-            x[_span(rows)] = carried[name]
+            x[_span(x, rows)] = carried[name]
         for name, arrays in self._growing.items():
             own = carried[name]
             for place, row in enumerate(rows.tolist()):
@@ -74,9 +75,9 @@ class Carried:
     def grow(self, slots: int) -> None:
         """Room for more rows."""
         for name, x in self._fixed.items():
-            self._fixed[name] = np.concatenate(
-                [x, np.zeros((slots - len(x), *x.shape[1:]), x.dtype)]
-            )
+            xp = namespace(x)
+            more = xp.zeros((slots - len(x), *x.shape[1:]), x.dtype)
+            self._fixed[name] = xp.concatenate([x, more])
         for arrays in self._growing.values():
             arrays += [None] * (slots - len(arrays))
 
@@ -88,7 +89,7 @@ def _kind(x: Array | None) -> object:
     return tuple(x.ravel().tolist()) if x.dtype.kind in "iu" else x.shape
 
 
-def _span(rows: Array) -> slice | Array:
-    """Neighbours as a slice, which needs no copy."""
+def _span(x: Array, rows: Array) -> slice | Array:
+    """Neighbours as a slice, which needs no copy; others as an index of x."""
     first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
+    return slice(first, last + 1) if last - first + 1 == len(rows) else sent(x, rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.errors import InputError
 from mcore.model.part import State
 from mcore.pool.folder import Id
@@ -184,4 +184,4 @@ class SessionPool:
             x = np.stack([arrays[i][begin:end] for i in members.tolist()])
             for i, y in zip(members.tolist(), batch.advance(slots[members], x), strict=True):
                 pieces[i].append(y)
-        return [p[0].copy() if len(p) == 1 else np.concatenate(p) for p in pieces]
+        return [p[0].copy() if len(p) == 1 else namespace(p[0]).concatenate(p) for p in pieces]

@@ -70,7 +70,7 @@ class Rows(Stream):
         empty = self._fresh()
         if state is not None:
             check_state(state, empty, "state")
-        state = state or empty
+        state = (state or empty).on(self.memory.backend.xp)
         if self._rows is None:
             self._apart.put(row, state)
             return
