@@ -17,11 +17,16 @@ from mcore.backends.cupy_gpu.host import on_host
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.cache import MemoryState
 from mcore.cache.state import FLOATS
+from mcore.layers.dense import PLAIN
 from mcore.testing.strategies import Example
 
 
 class OnHost(CupyBackend):
     """All operations run in the reference, as those without kernels do: quick, and exact."""
+
+    def __init__(self, device: EmulatedDevice) -> None:
+        super().__init__(device=device)
+        self.dense = PLAIN
 
     def fused(self, rule: Any, router: Any) -> None:
         return None
