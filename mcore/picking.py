@@ -50,6 +50,13 @@ def dots(x: Array, y: Array) -> Array:
     return total
 
 
+def largest_of(x: Array) -> Array:
+    """The largest along the last axis of x (..., N), of which no entry is negative."""
+    # NumPy is a third faster when it is told where to start; CuPy cannot be told.
+    largest: Array = x.max(axis=-1, initial=0.0) if on_host(x) else x.max(axis=-1)
+    return largest
+
+
 def accumulate(x: Array) -> None:
     """Running sums of x (B, S, P) over S, in place."""
     if not on_host(x):

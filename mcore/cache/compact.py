@@ -10,6 +10,7 @@ import numpy as np
 
 from mcore.arrays import Array, namespace
 from mcore.cache.policy import CacheDtype
+from mcore.picking import largest_of
 
 LARGEST_HALF = 65504.0
 LEVELS = 127
@@ -75,7 +76,7 @@ def _upper_half(x: Array) -> Array:
 
 def _integers(x: Array, width: int) -> Compact:
     rows = x.reshape(*x.shape[:-1], x.shape[-1] // width, width)
-    largest = np.abs(rows).max(axis=-1)
+    largest = largest_of(np.abs(rows))
     scales = (largest / LEVELS).astype(np.float32)
     divisor = np.where(scales > 0, scales, 1).astype(x.dtype)
     codes = np.clip(np.rint(rows / divisor[..., None]), -LEVELS, LEVELS).astype(np.int8)
