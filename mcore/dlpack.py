@@ -38,7 +38,7 @@ def taken_over(name: str, x: Any, xp: ModuleType) -> Any:
         if xp is np and kind not in HOSTS:
             raise InputError(
                 f"{name}: is on device {DEVICES.get(int(kind), f'type {int(kind)}')}:{number}, and "
-                f"this backend computes on the CPU; a copy there would do: {name}.cpu() of "
+                f"the CPU is to read it; a copy there would do: {name}.cpu() of "
                 f"PyTorch, jax.device_get({name}), cupy.asnumpy({name})"
             )
         return _of_numpy(x) if _for_cpu(kind, xp) else xp.from_dlpack(x)

@@ -165,7 +165,8 @@ def test_arrays_come_in_from_anywhere_and_go_out_by_dlpack() -> None:
     exported = memory.checked({name: Foreign(x) for name, x in there.items()})
     assert exported["q"].host.ctypes.data == there["q"].host.ctypes.data, "DLPack was copied"
     assert traffic.down == traffic.up == 0
-    for inputs in (there, {n: x.tolist() for n, x in one.inputs.items()}):
+    lists, tensors = ({n: f(x) for n, x in one.inputs.items()} for f in (np.ndarray.tolist, OfCpu))
+    for inputs in (there, lists, tensors):
         y, _ = memory.forward(inputs)
         assert (y.get() == wanted.get()).all()
     again = namespace.from_dlpack(Foreign(y))
@@ -183,6 +184,13 @@ def test_float32_and_bfloat16_of_the_host_are_converted_before_they_are_sent() -
 
     half = {name: x.astype(ml_dtypes.bfloat16) for name, x in one.inputs.items()}
     assert memory.forward(half)[0].dtype == np.float32
+
+
+class OfCpu:
+    """Another library's array on the host."""
+
+    def __init__(self, x: np.ndarray[Any, Any]) -> None:
+        self.__dlpack__, self.__dlpack_device__ = x.__dlpack__, x.__dlpack_device__
 
 
 class Foreign:
