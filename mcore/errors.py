@@ -7,6 +7,7 @@
     ├── BackendError       a backend is missing, broken, or cannot run what was asked
     ├── DataError          a data file is missing, empty or unreadable
     ├── SnapshotError      a snapshot is truncated, foreign or does not fit the model
+    ├── OutOfMemoryError   a GPU has no room for what was asked; says what would fit
     └── NonFiniteError     NaN or infinity appeared; names the place
 
 Each carries the exit code the command line ends with: 2 for a user's mistake, 1 otherwise.
@@ -82,6 +83,12 @@ class DataError(McoreError):
 
 class SnapshotError(McoreError):
     """A snapshot cannot be read: truncated, not ours, or of another model."""
+
+    exit_code = 2
+
+
+class OutOfMemoryError(McoreError, MemoryError):
+    """A device has no room for what was asked; the message says what would fit."""
 
     exit_code = 2
 

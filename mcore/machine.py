@@ -17,12 +17,17 @@ def memory_bytes() -> int | None:
     return min((size for size in found if size is not None), default=None)
 
 
-def beyond(size: int) -> str | None:
-    """None if `size` bytes may fit; else `2.0 TiB, and this machine has 23.4 GiB of memory`."""
-    there = memory_bytes()
+def beyond(size: int, device: int | None = None) -> str | None:
+    """None if `size` bytes may fit; else `2.0 TiB, and this machine has 23.4 GiB of memory`.
+
+    `device` are the bytes of a device that must hold them instead.
+    """
+    there, what = memory_bytes(), "this machine"
+    if device is not None:
+        there, what = device, "the device"
     if there is None or size <= there:
         return None
-    return f"{amount(size)}, and this machine has {amount(there)} of memory"
+    return f"{amount(size)}, and {what} has {amount(there)} of memory"
 
 
 def amount(size: int) -> str:

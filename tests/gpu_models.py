@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
     "data": {"task": "mqar", "vocab": 20, "length": 13, "pairs": 3},
     "train": {"batch": 3, "steps": 6, "optimizer": {"kind": "adamw", "eps": 1e-3}},
 }
-"""eps is large, so that an update does not make a gradient of rounding errors as large as others."""
+"""eps is large, so that an update does not make rounding errors as large as true gradients."""
 
 
 class Watched(CupyBackend):

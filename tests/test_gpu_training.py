@@ -1,6 +1,5 @@
 """Models trained on an emulated GPU: the numbers of `numba`, and nobody waits inside a step."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,12 @@ import mcore
 from mcore import training
 from mcore.backend import get_backend
 from mcore.backends.cupy_gpu.emulation.array import DeviceArray, traffic
+from mcore.backends.cupy_gpu.emulation.memory import limited
 from mcore.cli import main
 from mcore.errors import NonFiniteError
+from mcore.model.footprint import footprint
 from mcore.placing import to_host
+from mcore.spec import Spec, dump_spec
 from mcore.spec.compile import compile
 from mcore.training.display import Quiet
 from mcore.training.sample import optimizer_of, sample
@@ -183,7 +185,7 @@ def test_the_command_line_trains_and_evaluates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = mcore.spec.dump_spec(spec_of(train={"steps": 2}, data={"eval_examples": 4}))
+    text = dump_spec(spec_of(train={"steps": 2}, data={"eval_examples": 4}))
     Path("x.yaml").write_text(text)
     chosen = "backend={kind: cupy, device: 0}"
     assert main(["train", "x.yaml", "--set", chosen, "--out", "run", "--quiet"]) == 0
@@ -241,4 +243,46 @@ def test_without_a_gpu_it_says_at_once_what_is_missing(
     for verb in ("train", "plan"):
         assert main([verb, str(tmp_path / "x.yaml")]) == 2
         assert capsys.readouterr().err.strip() == f"mcore: {said}"
-    assert not [entry for entry in os.listdir(tmp_path) if entry != "x.yaml"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.yaml"]
+
+
+def peak(spec: Spec, rows: int) -> int:
+    """Bytes that a training step took at most, parameters included."""
+    with limited(1 << 40) as memory:
+        model = on_gpu(spec)
+        optimizer = optimizer_of(model)
+        batch = next(sample(model, rows, spec.data.length))
+        take_step(1, batch, model, optimizer, spec.train)
+        return memory.peak
+
+
+@pytest.mark.parametrize("model", [{"mlp": 4.0}, {"mlp": 0.0, "tied": False}])
+def test_the_footprint_is_about_what_a_step_takes(model: dict[str, Any]) -> None:
+    spec = spec_of(model={"width": 24, **model}, data={"length": 60})
+    told = footprint(on_gpu(spec).layout, 60, "float32")
+    for rows in (1, 8):
+        assert 0.7 < told.size(rows) / peak(spec, rows) < 1.4
+    assert told.rows_in(told.size(8)) == 8 and told.rows_in(told.size(8) - 1) == 7
+
+
+@pytest.mark.usefixtures("emulated")
+def test_too_large_a_batch_says_what_would_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = spec_of(train={"batch": 64, "steps": 1}, data={"eval_examples": 4}, backend="cupy")
+    path = tmp_path / "x.yaml"
+    path.write_text(dump_spec(spec))
+    assert main(["plan", str(path)]) == 0
+    assert "a step of 64 rows of 13 tokens takes about " in capsys.readouterr().out
+    with limited(600_000):
+        assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 2
+        said = capsys.readouterr().err
+        fit = int(said.partition("train.batch: ")[2].partition(" would fit")[0])
+        assert "out of memory: the device has 585.9 KiB of its 585.9 KiB" in said and fit < 64
+        fits = ["--set", f"train.batch={fit * 4 // 5}", "--out", str(tmp_path / "fits")]
+        assert main(["train", str(path), *fits]) == 0
+        assert main(["plan", str(path)]) == 0
+        assert f"train.batch: {fit} would fit" in capsys.readouterr().out
+    with limited(30_000):
+        assert main(["train", str(path), "--out", str(tmp_path / "none")]) == 2
+    assert "and the device has 29.2 KiB of memory" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from mcore.backends.cupy_gpu.adamw import FusedAdamW
 from mcore.backends.cupy_gpu.attention import ATTENTION
 from mcore.backends.cupy_gpu.cuda_device import CudaDevice, check_index
 from mcore.backends.cupy_gpu.dense import dense_on
-from mcore.backends.cupy_gpu.device import Device
+from mcore.backends.cupy_gpu.device import Device, Room
 from mcore.backends.cupy_gpu.families import READS, SCANS, SOUPS
 from mcore.backends.cupy_gpu.fused import Scans, fused_layer
 from mcore.backends.cupy_gpu.host import moved, on_host
@@ -47,6 +47,10 @@ class CupyBackend:
         self.xp = chosen.xp
         self.dense = dense_on(chosen)
         self.adamw = FusedAdamW(chosen)
+
+    def room(self) -> Room:
+        """Bytes of the device's memory."""
+        return self.device.room()
 
     def accelerates(self) -> frozenset[tuple[str, str]]:
         """What has kernels; the rest is computed on the host."""

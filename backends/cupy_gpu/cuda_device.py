@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backends.cupy_gpu.device import Kernel, Shape, arguments
+from mcore.backends.cupy_gpu.device import Kernel, Room, Shape, arguments
 from mcore.backends.cupy_gpu.sources import Variant, source
 from mcore.errors import BackendError
 
@@ -73,6 +73,12 @@ class CudaDevice:
         """See `Device.download`."""
         copied: Array = self.xp.asnumpy(x)
         return copied
+
+    def room(self) -> Room:
+        """See `Device.room`."""
+        with self.xp.cuda.Device(self.index):
+            free, total = self.xp.cuda.runtime.memGetInfo()
+            return Room(free + self.xp.get_default_memory_pool().total_bytes(), total)
 
     def address(self, x: Array) -> np.uint64:
         """See `Device.address`."""

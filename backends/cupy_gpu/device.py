@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +14,18 @@ Shape = tuple[int, ...]
 
 Kernel = Callable[[Shape, Shape, Sequence[Any], int], None]
 """`kernel(grid, block, arguments, shared bytes)`; arguments are arrays, integers, floats, None."""
+
+
+class Room(NamedTuple):
+    """Bytes of a device's memory.
+
+    Attributes:
+        usable: what this process has of it, or may still get.
+        total: all that there is.
+    """
+
+    usable: int
+    total: int
 
 
 class Device(Protocol):
@@ -41,6 +53,9 @@ class Device(Protocol):
 
     def download(self, x: Array) -> Array:
         """A copy of a device array on the host; waits for the device."""
+
+    def room(self) -> Room:
+        """Its memory."""
 
     def address(self, x: Array) -> np.uint64:
         """Where its first number lies; whoever asks keeps `x` until the kernel is launched."""

@@ -42,6 +42,7 @@ class Model:
             arrays.
         fixed: arrays that are not trained, on the host: of series, the statistics of the training
             data.
+        dtype: of its numbers.
         backend: what runs the fused operations.
         dense: what runs the dense ones.
         workers: threads that share the rows of a batch in `loss` and its backward. Sums over rows
@@ -52,6 +53,7 @@ class Model:
         self.spec, self.layout, self.backend = spec, layout, backend
         self.params = {name: _placed(array, backend) for name, array in params.items()}
         self.ends, self.fixed = layout.ends, layout.ends.fixed()
+        self.dtype: str = self.params[FINAL].dtype.name
         self.dense = dense_of(backend)
         self.workers = Workers(1 if layout.names_rows else backend.threads)
 

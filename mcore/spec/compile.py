@@ -3,7 +3,7 @@
 After this, nothing looks at a string of the spec again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ def compile(
     chosen = backend_of(spec, backend, threads)
     dtype = dtype or spec.dtype
     layout = layout_of(spec, chosen, dtype)
-    _check_size(layout, dtype)
+    _check_size(layout, dtype, chosen)
     rng = np.random.default_rng([spec.train.seed, INIT_STREAM])
     return Model(spec, layout, layout.init(rng, dtype), chosen)
 
@@ -69,6 +69,12 @@ def backend_of(spec: Spec, kind: str | None = None, threads: int | None = None) 
     named = spec.backend
     device = named.device if kind in (None, named.kind) else None
     return get_backend(kind or named.kind, threads or named.threads, device)
+
+
+def device_bytes(backend: Backend) -> int | None:
+    """All memory of the backend's device; None where it computes on the host."""
+    room: Callable[[], tuple[int, int]] | None = getattr(backend, "room", None)
+    return None if room is None else room()[1]
 
 
 def layout_of(spec: Spec, backend: Backend, dtype: str) -> Layout:
@@ -123,10 +129,10 @@ def memory_of(axes: MemorySpec, backend: Backend, dtype: str) -> Memory:
     )
 
 
-def _check_size(layout: Layout, dtype: str) -> None:
-    """Raise SpecError when the parameters alone are more than the machine has memory for."""
+def _check_size(layout: Layout, dtype: str, backend: Backend) -> None:
+    """Raise SpecError when the parameters alone are more than there is memory for."""
     numbers = sum(prod(shape) for shape in layout.shapes().values())
-    if too_much := beyond(numbers * np.dtype(dtype).itemsize):
+    if too_much := beyond(numbers * np.dtype(dtype).itemsize, device_bytes(backend)):
         message = f"its {numbers:,} parameters take {too_much}"
         smaller = "a smaller model.width, model.depth, model.mlp or data.vocab would do"
         raise SpecError([Problem("", "model", f"{message}; {smaller}")])

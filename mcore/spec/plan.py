@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from mcore.backend import Backend
+from mcore.machine import amount
 from mcore.model.block import Residual
+from mcore.model.footprint import footprint
 from mcore.model.layout import Layout
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.parallel import Parallel
+from mcore.model.room import sentence, told
 from mcore.segmentation import Constant
-from mcore.spec.compile import backend_of, layout_of
+from mcore.spec.compile import backend_of, device_bytes, layout_of
 from mcore.spec.load import load_spec
 from mcore.spec.plan_cache import cache_lines
 from mcore.spec.plan_row import PlanRow, first_row, last_row
@@ -45,6 +48,7 @@ class Plan:
         forms: the exact form that each operation takes, and which run in the plain reference.
         notes: what may not be meant.
         shapes: shapes of all parameters.
+        device: what a training step takes of a device's memory; empty on the host.
     """
 
     tokens: int
@@ -54,6 +58,7 @@ class Plan:
     forms: list[str]
     notes: list[str]
     shapes: dict[str, tuple[int, ...]]
+    device: str = ""
 
     @property
     def parameters(self) -> int:
@@ -98,7 +103,21 @@ def plan(spec: Spec | Mapping[str, Any]) -> Plan:
         forms=_forms(layout, backend),
         notes=sorted({note for axes in spec.memories() if axes for note in _notes(axes)}),
         shapes=layout.shapes(),
+        device=_device(spec, layout, backend),
     )
+
+
+def _device(spec: Spec, layout: Layout, backend: Backend) -> str:
+    """Bytes of a training step on a device, and whether they fit."""
+    if (there := device_bytes(backend)) is None:
+        return ""
+    tokens = spec.train.truncate or spec.data.length
+    need = footprint(layout, tokens, spec.dtype)
+    if need.size(spec.train.batch) > there:
+        return (
+            f"the device has {amount(there)}, and {sentence(need, spec.train.batch, tokens, there)}"
+        )
+    return f"{told(need, spec.train.batch, tokens)}; the device has {amount(there)}"
 
 
 def _row(name: str, part: Residual, tokens: int, itemsize: int) -> PlanRow:

@@ -30,6 +30,7 @@ def plan_text(plan: "Plan") -> str:
             for row in plan.dial
         ]
     lines += ["", *plan.caches] if plan.caches else []
+    lines += ["", plan.device] if plan.device else []
     return "\n".join([*lines, "", *plan.forms, *(f"note: {note}" for note in plan.notes)])
 
 

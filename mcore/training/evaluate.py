@@ -10,6 +10,7 @@ import numpy as np
 from mcore.data import Batch
 from mcore.errors import NonFiniteError
 from mcore.layers.loss import shown
+from mcore.model.room import within
 from mcore.training.finite import find_place, loss_of, message
 from mcore.training.protocols import Trainable
 from mcore.training.value_errors import ValueErrors
@@ -53,7 +54,7 @@ def evaluate(model: Trainable, batches: Iterable[Batch], metric: str, step: int)
     """
     nats, count, correct, errors = 0.0, 0, 0, ValueErrors()
     for batch in batches:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), within(model, *batch.tokens.shape[:2]):
             found, _ = loss_of(f"after step {step}", batch, model)
             part = shown(found)
         if not np.isfinite(part.value):

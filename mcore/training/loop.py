@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcore.data import Batch, Task
+from mcore.model.room import within
 from mcore.snapshot import Snapshot, copy_into
 from mcore.spec.schema import Spec
 from mcore.training.display import Display
@@ -51,7 +52,8 @@ class Loop:
         self._saved = self.state.point()
         length, truncate = setting.spec.data.length, setting.spec.train.truncate
         self.rows = Rows(setting.task, length, truncate)
-        self.optimizer = make_optimizer(setting.model, setting.spec.train.optimizer)
+        with within(setting.model, setting.spec.train.batch, truncate or length):
+            self.optimizer = make_optimizer(setting.model, setting.spec.train.optimizer)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot; metrics past it are dropped.

@@ -35,9 +35,12 @@ def _chosen_bytes(spec: Spec) -> int:
     return 8 * spec.model.heads * max(chosen, default=0)
 
 
-def check_parameters(numbers: int, dtype: str) -> None:
-    """Raise SpecError when so many parameters fit into memory, but cannot be trained there."""
-    if too_much := beyond(_COPIES * numbers * np.dtype(dtype).itemsize):
+def check_parameters(numbers: int, dtype: str, device: int | None = None) -> None:
+    """Raise SpecError when so many parameters fit into memory, but cannot be trained there.
+
+    `device` are the bytes of the device that they are trained on, if any.
+    """
+    if too_much := beyond(_COPIES * numbers * np.dtype(dtype).itemsize, device):
         smaller = "a smaller model.width, model.depth or data.vocab would do"
         message = f"to train {numbers:,} parameters takes {too_much}; {smaller}"
         raise SpecError([Problem("", "model", message)])

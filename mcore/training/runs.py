@@ -11,6 +11,7 @@ from mcore.model import Model
 from mcore.plain_file import inside, there
 from mcore.snapshot import write_whole, writing
 from mcore.spec.compare import variants
+from mcore.spec.compile import device_bytes
 from mcore.spec.dump import dump_spec
 from mcore.spec.load import parse_spec
 from mcore.spec.schema import Spec
@@ -138,7 +139,8 @@ def _made(spec: Spec, compile_model: Compile) -> tuple[Task, Trainable]:
     check_batch(spec)
     task = make_task(spec.data, spec.train.batch, spec.train.seed)
     model = compile_model(spec)
-    check_parameters(sum(p.size for p in model.params.values()), spec.dtype)
+    device = device_bytes(model.backend) if isinstance(model, Model) else None
+    check_parameters(sum(p.size for p in model.params.values()), spec.dtype, device)
     return task, model
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from mcore.errors import NonFiniteError
 from mcore.layers.loss import Loss
+from mcore.model.room import within
 from mcore.spec.schema import TrainSpec
 from mcore.training.finite import find_place, loss_of, message, what_failed
 from mcore.training.optim import AdamW
@@ -29,9 +30,9 @@ def take_step(
     """Forward, backward, clip, update; the model is untouched if anything is not finite.
 
     Raises: NonFiniteError, naming the step, the first gradient, and the part of the network, the
-        row and the token where it begins.
+        row and the token where it begins; OutOfMemoryError, naming a batch that would fit.
     """
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), within(model, *batch.tokens.shape[:2]):
         loss, saved = loss_of(f"step {step}", batch, model)
         grads = model.loss_backward(saved)
         peak, floor = train.optimizer.lr, train.final_lr

@@ -15,6 +15,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from mcore.backends.cupy_gpu.emulation import capsule
 from mcore.backends.cupy_gpu.emulation.lacking import ATTRIBUTES, FUNCTIONS, OPTIONS, WAITING
+from mcore.backends.cupy_gpu.emulation.memory import memory
 
 
 @dataclass
@@ -44,6 +45,8 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __init__(self, host: np.ndarray[Any, Any]) -> None:
         self.host = host
+        if memory.limit is not None:
+            memory.hold(host)
 
     def __array__(self, *_: object, **__: object) -> Any:
         raise TypeError(

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backends.cupy_gpu.device import Kernel, Shape, arguments
+from mcore.backends.cupy_gpu.device import Kernel, Room, Shape, arguments
 from mcore.backends.cupy_gpu.emulation import namespace
 from mcore.backends.cupy_gpu.emulation.array import DeviceArray
+from mcore.backends.cupy_gpu.emulation.memory import memory
 from mcore.backends.cupy_gpu.sources import Variant, kernels, source
 from mcore.errors import BackendError
+from mcore.machine import memory_bytes
 
 HEADERS = Path(__file__).parent
 
@@ -92,6 +94,11 @@ class EmulatedDevice:
     def download(self, x: Any) -> Any:
         """See `Device.download`."""
         return namespace.asnumpy(x)
+
+    def room(self) -> Room:
+        """See `Device.room`."""
+        size = memory_bytes() or 0 if memory.limit is None else memory.limit
+        return Room(size, size)
 
     def address(self, x: Any) -> np.uint64:
         """See `Device.address`."""
