@@ -111,13 +111,11 @@ def _device(spec: Spec, layout: Layout, backend: Backend) -> str:
     """Bytes of a training step on a device, and whether they fit."""
     if (there := device_bytes(backend)) is None:
         return ""
-    tokens = spec.train.truncate or spec.data.length
+    rows, tokens = spec.train.batch, spec.train.truncate or spec.data.length
     need = footprint(layout, tokens, spec.dtype)
-    if need.size(spec.train.batch) > there:
-        return (
-            f"the device has {amount(there)}, and {sentence(need, spec.train.batch, tokens, there)}"
-        )
-    return f"{told(need, spec.train.batch, tokens)}; the device has {amount(there)}"
+    if need.size(rows) > there:
+        return f"the device has {amount(there)}, and {sentence(need, rows, tokens, there)}"
+    return f"{told(need, rows, tokens)}; the device has {amount(there)}"
 
 
 def _row(name: str, part: Residual, tokens: int, itemsize: int) -> PlanRow:
