@@ -11,9 +11,9 @@ struct Queried {
 
 // A tile of VALUES columns from `first`; `given` is V or dY; `state`, which may be null, S or dS'.
 template <bool BACK, class Given, class Out>
-__device__ __forceinline__ void chunk_answers(Queried x, const Given* given, Real* state, Out* out,
-                                              Chunk chunk, Sizes sizes, int first) {
-  MC_ARENA(arena);
+__device__ __forceinline__ void chunk_answers(Arena arena, Queried x, const Given* given,
+                                              Real* state, Out* out, const Chunk& chunk,
+                                              const Sizes& sizes, int first) {
   Decay decay = take_decay(arena);
   Real* a = arena.take<Real>(larger(KEY_BLOCK, ROW_BLOCK));
   Real* b = arena.take<Real>(larger(KEY_BLOCK, VALUE_BLOCK));

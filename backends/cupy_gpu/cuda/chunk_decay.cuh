@@ -61,7 +61,10 @@ __device__ __forceinline__ void log_decay_gradient(const DecayUse& use, Real who
   __syncthreads();
   for (int j = threadIdx.x; j < ROWS; j += THREADS) {
     Real below = Real(0);
-    for (int t = ROWS - 1; t > j; --t) use.pairs[t * ROW_APART + j] = below += use.pairs[t * ROW_APART + j];
+    for (int t = ROWS - 1; t > j; --t) {
+      below += use.pairs[t * ROW_APART + j];
+      use.pairs[t * ROW_APART + j] = below;
+    }
   }
   __syncthreads();
   for (int i = threadIdx.x; i < chunk.count; i += THREADS) {

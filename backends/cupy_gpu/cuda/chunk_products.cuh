@@ -4,9 +4,9 @@
 
 // A tile of a state becomes (factor . X)^T Y; the first tile's block also notes the whole decay.
 template <bool BACK, class Given>
-__device__ __forceinline__ void chunk_product(const Token* x, const Given* y, const Real* log_decay,
-                                              Real* to, Real* whole, Chunk chunk, Sizes sizes) {
-  MC_ARENA(arena);
+__device__ __forceinline__ void chunk_product(Arena arena, const Token* x, const Given* y,
+                                              const Real* log_decay, Real* to, Real* whole,
+                                              const Chunk& chunk, const Sizes& sizes) {
   Decay decay = take_decay(arena);
   Real* rows = arena.take<Real>(KEY_BLOCK);
   Real* values = arena.take<Real>(VALUE_BLOCK);

@@ -1,4 +1,4 @@
-// Scan of additive memories with one decay per token: S_t = a_t S_{t-1} + k_t v_t^T, y_t = S_t^T q_t.
+// Scan of additive memories with one decay per token: S_t = a_t S_{t-1} + k_t v_t^T, y = S_t^T q_t.
 //
 // Forward: chunk_writes, then write_chains where chunks follow one another, then answers.
 // Backward: the states inside segments by the first two again; read_gradients and gradient_chains
@@ -17,7 +17,8 @@ chunk_writes(const Token* k, const Token* v, const Real* log_decay, STATES(state
   if (inside && chunk.end < 0) return;
   Real* to = states.at(chunk.end, chunk.row, chunk.head, sizes);
   Real* whole = wholes + (long long)blockIdx.x * heads + chunk.head;
-  chunk_product<false>(k, v, log_decay, to, whole, chunk, sizes);
+  MC_ARENA(arena);
+  chunk_product<false>(arena, k, v, log_decay, to, whole, chunk, sizes);
 }
 
 // W of each chunk to where the gradient of the state before it will be.
@@ -31,10 +32,11 @@ read_gradients(const Token* q, const Token* dy, const Real* log_decay, STATES(gr
   int code = chunk.start == CARRIED ? CARRIED : chunk_of(chunks, blockIdx.x - 1, 0).gradient;
   Real* to = gradients.at(code, chunk.row, chunk.head, sizes);
   Real* whole = wholes + (long long)blockIdx.x * heads + chunk.head;
-  chunk_product<true>(q, dy, log_decay, to, whole, chunk, sizes);
+  MC_ARENA(arena);
+  chunk_product<true>(arena, q, dy, log_decay, to, whole, chunk, sizes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 8)
 write_chains(STATES(state), const Real* wholes, const int* chunks, const int* chains, SIZES) {
   Sizes sizes GIVEN_SIZES;
   long long entry = blockIdx.z * (long long)THREADS + threadIdx.x;
@@ -43,7 +45,7 @@ write_chains(STATES(state), const Real* wholes, const int* chunks, const int* ch
                blockIdx.y, entry);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 8)
 gradient_chains(STATES(gradient), const Real* wholes, const int* chunks, const int* chains, SIZES) {
   Sizes sizes GIVEN_SIZES;
   long long entry = blockIdx.z * (long long)THREADS + threadIdx.x;
@@ -59,7 +61,8 @@ answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, S
   States states GIVEN(state);
   Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
   Real* state = states.at(chunk.start, chunk.row, chunk.head, sizes);
-  chunk_answers<false>({q, k, log_decay}, v, state, y, chunk, sizes, blockIdx.z * VALUES);
+  MC_ARENA(arena);
+  chunk_answers<false>(arena, {q, k, log_decay}, v, state, y, chunk, sizes, blockIdx.z * VALUES);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -69,7 +72,9 @@ value_gradients(const Token* q, const Token* k, const Token* dy, const Real* log
   States gradients GIVEN(gradient);
   Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
   Real* gradient = gradients.at(chunk.gradient, chunk.row, chunk.head, sizes);
-  chunk_answers<true>({q, k, log_decay}, dy, gradient, dv, chunk, sizes, blockIdx.z * VALUES);
+  MC_ARENA(arena);
+  int first = blockIdx.z * VALUES;
+  chunk_answers<true>(arena, {q, k, log_decay}, dy, gradient, dv, chunk, sizes, first);
 }
 
 // d_log_decay (key tiles, B, T, H), whose sum over the tiles is the gradient; or null.

@@ -78,7 +78,8 @@ delta_answers(const Token* q, const Token* k, const Real* x, const Real* log_dec
   States states GIVEN(state);
   Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
   Real* state = states.at(chunk.start, chunk.row, chunk.head, sizes);
-  chunk_answers<false>({q, k, log_decay}, x, state, y, chunk, sizes, blockIdx.z * VALUES);
+  MC_ARENA(arena);
+  chunk_answers<false>(arena, {q, k, log_decay}, x, state, y, chunk, sizes, blockIdx.z * VALUES);
 }
 
 // A^T dY.
@@ -88,7 +89,8 @@ delta_answer_gradients(const Token* q, const Token* k, const Token* dy, const Re
   Sizes sizes GIVEN_SIZES;
   Chunk chunk = chunk_of(chunks, blockIdx.x, blockIdx.y);
   Real* none = nullptr;
-  chunk_answers<true>({q, k, log_decay}, dy, none, dx, chunk, sizes, blockIdx.z * VALUES);
+  MC_ARENA(arena);
+  chunk_answers<true>(arena, {q, k, log_decay}, dy, none, dx, chunk, sizes, blockIdx.z * VALUES);
 }
 
 // dX in place of A^T dY, and the gradients of states, where (since . Q)^T dY lies.

@@ -98,7 +98,8 @@ swla_answers(const Token* q, const Token* k, const Token* v, const Real* beta, T
 
 // Checkpoints (B, S, H, K + 1, V + 1) from those of P (B, S, H, K, V).
 extern "C" __global__ void __launch_bounds__(THREADS)
-swla_ends(const Token* k, const Token* v, const Real* beta, const Real* scanned, Real* ends, TOKENS) {
+swla_ends(const Token* k, const Token* v, const Real* beta, const Real* scanned, Real* ends,
+          TOKENS) {
   int b = blockIdx.x / segments, s = blockIdx.x % segments, h = blockIdx.y;
   int first = bounds[b * (segments + 1) + s], end = bounds[b * (segments + 1) + s + 1];
   long long token = ((long long)b * tokens + end - 1) * heads + h;
@@ -128,7 +129,8 @@ __device__ __forceinline__ const Real* end_gradient(const Tokens& x, const Place
 }
 
 // <dv of the scan, v before>, which is the gradient of a token's strength.
-__device__ __forceinline__ Real d_strength(const Before& last, const Token* d_shifted_v, int values) {
+__device__ __forceinline__ Real d_strength(const Before& last, const Token* d_shifted_v,
+                                           int values) {
   Real sum = Real(0);
   for (int j = threadIdx.x & 31; j < values; j += 32) sum += Real(d_shifted_v[j]) * last.value(j);
   return warp_sum(sum);
@@ -149,7 +151,8 @@ swla_scalar_gradients(const Token* q, const Token* k, const Token* v, const Toke
   Real strength = d_strength(last, d_shifted_v + at * values, values), later = Real(0);
   if (place.t + 1 < tokens && !x.fresh(place.b, place.t + 1)) {
     Before own{k + at * keys, v + at * values, nullptr, keys, values, beta[at]};
-    later = exp(log_decay[at + heads]) * d_strength(own, d_shifted_v + (at + heads) * values, values);
+    long long next = at + heads;
+    later = exp(log_decay[next]) * d_strength(own, d_shifted_v + next * values, values);
   }
   Real match = Real(0), answer = Real(0), written = Real(0);
   for (int i = lane; i < keys; i += 32) match += Real(q[at * keys + i]) * Real(k[at * keys + i]);
