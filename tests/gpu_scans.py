@@ -5,13 +5,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from gpu_cases import Held, agree
+from gpu_cases import agree
 
 import mcore
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.backend import CupyBackend
 from mcore.backends.cupy_gpu.emulation.array import DeviceArray, traffic
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
+from mcore.backends.cupy_gpu.host import moved
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.testing.agreement import answer, assert_agree
 from mcore.testing.gradcheck import check_inputs
@@ -23,30 +24,33 @@ RAGGED = {"kind": "given", "lengths": [[4, 1, 6], [2, 9]]}
 """11 tokens in two rows."""
 
 
-class HeldScan(Held):
-    """Compares scans alone, and more closely.
+class HeldScan(ReferenceBackend):
+    """The reference, whose scans are compared with the GPU's, and closely.
 
     Attributes:
         carried: whether a memory came in and its gradient was compared.
     """
 
-    carried = False
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+        self.gpu = CupyBackend(device=EmulatedDevice(seed=1))
+        self.allowed, self.carried = ALLOWED[dtype], False
 
-    def _forward(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        if name == "scan":
-            return super()._forward(name, arguments)
-        want, saved = getattr(ReferenceBackend, name)(self, *arguments)
-        return want, (saved, None)
+    def scan(self, *arguments: Any) -> Any:
+        want, saved = super().scan(*arguments)
+        got, kept = self.gpu.scan(*self._up(arguments))
+        agree("scan", got, want, self.allowed)
+        return want, (saved, kept)
 
-    def _backward(self, name: str, saved: Any, d_output: tuple[Any, ...]) -> Any:
-        if name == "scan_backward":
-            return super()._backward(name, saved, d_output)
-        return getattr(ReferenceBackend, name)(self, saved[0], *d_output)
+    def scan_backward(self, saved: Any, *d_output: Any) -> Any:
+        want = super().scan_backward(saved[0], *d_output)
+        got = self.gpu.scan_backward(saved[1], *self._up(d_output))
+        agree("scan_backward", got, want, self.allowed)
+        self.carried |= want[1] is not None
+        return want
 
-    def _compare(self, name: str, got: Any, want: Any) -> None:
-        self.compared.add(name)
-        self.carried |= name == "scan_backward" and want[1] is not None
-        agree(name, got, want, ALLOWED[self.dtype])
+    def _up(self, arguments: Any) -> Any:
+        return moved(arguments, self.gpu.device.upload, np.ndarray)
 
 
 def example_of(
@@ -69,11 +73,9 @@ def memory_of(example: Example, backend: Any, dtype: str = "float64") -> Any:
 
 def hold_scan(example: Example, dtype: str = "float64", changed: Mapping[str, Array] = {}) -> None:
     """The scan of one call, forward and backward; `changed` inputs take the place of sampled."""
-    backend = HeldScan(dtype)
-    memory = memory_of(example, backend, dtype)
+    memory = memory_of(example, HeldScan(dtype), dtype)
     y, saved = memory.forward({**example.inputs, **changed})
     memory.backward(saved, example.dy.astype(y.dtype))
-    assert backend.compared == {"scan", "scan_backward"}
 
 
 def hold_answer(example: Example) -> None:
@@ -134,27 +136,25 @@ class Scan:
         memory = memory_of(example, caught, dtype)
         y, saved = memory.forward(example.inputs)
         memory.backward(saved, example.dy.astype(y.dtype))
-        self.given = caught.given
+        rule, inputs, _, segments, *d_output = caught.given
+        self.given = rule, {name: DeviceArray(x) for name, x in inputs.items()}, None, segments
+        self.d_output = [DeviceArray(x) for x in d_output]
 
     def run(self, device: EmulatedDevice) -> list[Array]:
         """Everything that its forward and backward return."""
         backend = CupyBackend(device=device)
-        rule, inputs, carry, segments, d_reads, d_ends = self.given
-        up = {name: DeviceArray(x.copy()) for name, x in inputs.items()}
-        found, saved = backend.scan(rule, up, carry, segments)
-        gradients, _ = backend.scan_backward(saved, DeviceArray(d_reads), DeviceArray(d_ends))
+        found, saved = backend.scan(*self.given)
+        gradients, _ = backend.scan_backward(saved, *self.d_output)
         return [x.host for x in (*found, *gradients.values())]
 
 
 def assert_repeats(example: Example, dtype: str) -> None:
     """Whatever the order in which threads take turns, the same bits; no copy after the first."""
-    scan, found = Scan(example, dtype), []
-    for seed in (0, 1, 7):
-        device = EmulatedDevice(seed)
-        found.append(scan.run(device))
-        traffic.reset()
-        scan.run(device)
-        assert (traffic.up, traffic.down) == (0, 0)
-    for other in found[1:]:
-        for x, y in zip(found[0], other, strict=True):
+    scan, device = Scan(example, dtype), EmulatedDevice()
+    want = scan.run(device)
+    traffic.reset()
+    scan.run(device)
+    assert (traffic.up, traffic.down) == (0, 0)
+    for seed in (1, 7):
+        for x, y in zip(scan.run(EmulatedDevice(seed)), want, strict=True):
             np.testing.assert_array_equal(x, y)
