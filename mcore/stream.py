@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.backend import Decoder, Decoding
 from mcore.cache import MemoryState, check_state
 from mcore.errors import SpecError
+from mcore.placing import on_host
 
 if TYPE_CHECKING:
     from mcore.memory_layer import Memory
@@ -163,9 +164,17 @@ class _Stretch(NamedTuple):
 def token_of(arrays: Mapping[str, Array], declared: Mapping[str, str], t: int) -> dict[str, Array]:
     """Token t of all inputs, each without gaps."""
     return {
-        name: np.require(x[:, t : t + 1] if "T" in declared[name].split() else x, None, ["C", "A"])
+        name: _solid(x[:, t : t + 1] if "T" in declared[name].split() else x)
         for name, x in arrays.items()
     }
+
+
+def _solid(x: Array) -> Array:
+    """The same numbers without gaps, aligned."""
+    if on_host(x):
+        return np.require(x, None, ["C", "A"])
+    solid: Array = namespace(x).ascontiguousarray(x)
+    return solid
 
 
 def _of_one(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from gpu_cases import Held
 
 import mcore
@@ -15,9 +16,13 @@ from mcore.backends.cupy_gpu.device import Kernel, Shape, arguments
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 from mcore.backends.cupy_gpu.sources import Variant
 from mcore.cache import MemoryState
+from mcore.model.network import Model
 from mcore.recurrence import Dims
+from mcore.spec import load_spec
+from mcore.spec.compile import layout_of
 from mcore.testing.agreement import answer
 from mcore.testing.strategies import Example, Sizes
+from mcore.training.sample import optimizer_of
 
 
 class Launch(NamedTuple):
@@ -83,7 +88,31 @@ def launches_of(recurrence: Any, readout: Any, width: int) -> set[Launch]:
         0,
     )
     memory = mcore.memory(**example.composition, backend=Dry(device), dtype="float32")
-    answer(memory, example)
+    with np.errstate(all="ignore"):  # where no kernel ran, there are any numbers
+        answer(memory, example)
+    return device.launches
+
+
+def training_launches() -> set[Launch]:
+    """What a step of a network launches outside its memory: layers, attention, loss, optimizer."""
+    device = DryDevice()
+    backend = CupyBackend(device=device)
+    spec = load_spec(
+        {
+            "model": {"width": 64, "depth": 2, "heads": 1, "blocks": ["memory", "attention"]},
+            "memory": {
+                "recurrence": "gated_delta",
+                "segmentation": {"kind": "constant", "length": 4},
+            },
+            "data": {"task": "mqar", "vocab": 64, "length": 16, "pairs": 2},
+        }
+    )
+    layout = layout_of(spec, backend, "float32")
+    model = Model(spec, layout, layout.init(np.random.default_rng(0), "float32"), backend)
+    tokens = np.zeros((1, 16), np.int64)
+    with np.errstate(all="ignore"):
+        loss, saved = model.loss(tokens, tokens)
+        optimizer_of(model).descend(loss, model.loss_backward(saved), 1e-3, 1.0)
     return device.launches
 
 

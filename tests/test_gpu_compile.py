@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from gpu_variants import Launch, decoding_launches_of, launches_of
+from gpu_variants import Launch, decoding_launches_of, launches_of, training_launches
 
 from mcore.backends.cupy_gpu.sources import Variant, families, source
 from mcore.testing.samples import RULE_INPUTS
@@ -26,6 +26,7 @@ def asked() -> list[Launch]:
     pairs = [(rule, readout) for rule in RULE_INPUTS for readout in READOUTS]
     streams = [(rule, readout) for rule in DECODED for readout in READOUTS]
     found = {launch for pair in pairs for launch in launches_of(*pair, width=64)}
+    found |= training_launches()
     return sorted(found | {x for pair in streams for x in decoding_launches_of(*pair, width=64)})
 
 
