@@ -6,6 +6,7 @@ from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.deep import DEEP_SCAN
 from mcore.backends.cupy_gpu.deep_read import DEEP_READ
 from mcore.backends.cupy_gpu.deep_soup import DEEP_SOUP
+from mcore.backends.cupy_gpu.mlstm_scan import MLSTM_SCAN
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.backends.cupy_gpu.read import READ
 from mcore.backends.cupy_gpu.rwkv7_scan import RWKV7_SCAN
@@ -22,6 +23,7 @@ SCANS: dict[str, Pair] = {
     **dict.fromkeys(VECTORS, VECTOR_SCAN),
     **dict.fromkeys(PERCEPTRONS, DEEP_SCAN),
     "gla": CHANNEL_SCAN,
+    "mlstm": MLSTM_SCAN,
     "rwkv7": RWKV7_SCAN,
     "swla": swla.SCAN,
 }
