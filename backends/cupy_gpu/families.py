@@ -6,6 +6,7 @@ from mcore.backends.cupy_gpu.channel_scan import CHANNEL_SCAN
 from mcore.backends.cupy_gpu.deep import DEEP_SCAN
 from mcore.backends.cupy_gpu.deep_read import DEEP_READ
 from mcore.backends.cupy_gpu.deep_soup import DEEP_SOUP
+from mcore.backends.cupy_gpu.mlstm_read import MLSTM_READ, MLSTM_SOUP
 from mcore.backends.cupy_gpu.mlstm_scan import MLSTM_SCAN
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.backends.cupy_gpu.read import READ
@@ -33,11 +34,13 @@ READS: dict[str, Pair] = {
     **dict.fromkeys((*sorted(PLAIN), "swla"), READ),
     **dict.fromkeys(VECTORS, VECTOR_READ),
     **dict.fromkeys(PERCEPTRONS, DEEP_READ),
+    "mlstm": MLSTM_READ,
 }
 """By rule."""
 
 SOUPS: dict[str, Pair] = {
     **dict.fromkeys(PERCEPTRONS, DEEP_SOUP),
     "linear": normalized_soup(SCANS["linear"]),
+    "mlstm": MLSTM_SOUP,
 }
 """By rule; soup of memories whose reads are linear is a read, and never asked for."""

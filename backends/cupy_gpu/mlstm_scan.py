@@ -67,7 +67,7 @@ def scan(
     online, ends = answered(device, inputs, carry, segments)
     y = device.xp.empty_like(online.x["v"])
     arrays = (online.answers, None, None, online.largest, y, online.widths[1])
-    run_tokens(online.layout, "mlstm_divide", arrays)
+    run_tokens(online.layout, "mlstm_scan.mlstm_divide", arrays)
     return Scan(y, ends), online
 
 
@@ -79,7 +79,7 @@ def scan_backward(
     dy = xp.ascontiguousarray(d_reads, online.x["v"].dtype)
     d_answers, d_largest = xp.empty_like(online.answers), xp.empty_like(online.largest)
     arrays = (online.answers, None, None, online.largest, dy, d_answers, None, None, d_largest)
-    run_tokens(online.layout, "mlstm_divide_backward", (*arrays, online.widths[1]))
+    run_tokens(online.layout, "mlstm_scan.mlstm_divide_backward", (*arrays, online.widths[1]))
     d_ends = xp.ascontiguousarray(d_checkpoints, online.layout.real)
     return answered_backward(online, Around(d_answers, d_largest, d_ends))
 
@@ -98,9 +98,9 @@ def answered(
     B, T, H, K, _, S = laid.shape
     forget, write, largest = (laid.empty(B, T, H) for _ in range(3))
     ends = xp.zeros((B, S, H, (K + 1) * (values + 1)), real)
-    run_runs(laid, cuts, "mlstm_maxima", (*(x[n] for n in gates), carry, forget, write, largest, ends))
+    run_runs(laid, cuts, "mlstm_scan.mlstm_maxima", (*(x[n] for n in gates), carry, forget, write, largest, ends))
     key, value = xp.empty_like(x["k"]), xp.empty((B, T, H, values + 1), token)
-    run_tokens(laid, "mlstm_written", (x["k"], x["v"], write, key, value, K, values))
+    run_tokens(laid, "mlstm_scan.mlstm_written", (x["k"], x["v"], write, key, value, K, values))
     found, saved = decayed_scan.scan(laid, Tokens(x["q"], key, value, forget, None), _body(laid, carry))
     ends[..., : K * (values + 1)] = found.checkpoints
     dtypes = inputs["igate"].dtype, inputs["fgate"].dtype
@@ -115,7 +115,7 @@ def answered_backward(online: Online, d: Around) -> tuple[dict[str, Array], Arra
     tokens, d_body = decayed_scan.scan_backward(online.scan, d.answers, d_bodies)
     dk, dv, d_write = xp.empty_like(x["k"]), xp.empty_like(x["v"]), xp.empty_like(online.write)
     arrays = (x["k"], online.write, tokens.k, tokens.v, dk, dv, d_write, K, V)
-    run_tokens(laid, "mlstm_written_backward", arrays)
+    run_tokens(laid, "mlstm_scan.mlstm_written_backward", arrays)
     d_carry = None
     if online.carry is not None:
         d_carry = xp.zeros_like(online.carry)
@@ -123,27 +123,28 @@ def answered_backward(online: Online, d: Around) -> tuple[dict[str, Array], Arra
     d_gates = xp.empty_like(x["igate"]), xp.empty_like(x["fgate"])
     given = (x["igate"], x["fgate"], online.carry, online.largest)
     gradients = (tokens.log_decay, d_write, d.largest, d.ends, *d_gates, d_carry)
-    run_runs(laid, online.cuts, "mlstm_maxima_backward", (*given, *gradients))
+    run_runs(laid, online.cuts, "mlstm_scan.mlstm_maxima_backward", (*given, *gradients))
     pairs = zip(("igate", "fgate"), d_gates, online.dtypes, strict=True)
     named = {name: gate.astype(dtype, copy=False) for name, gate, dtype in pairs}
     return {"q": tokens.q, "k": dk, "v": dv, **named}, d_carry
 
 
 def run_tokens(laid: Layout, name: str, values: tuple[Any, ...]) -> None:
-    """A kernel with a warp for each token and head."""
+    """`family.kernel`, with a warp for each token and head."""
     B, T, H = laid.shape[:3]
     _run(laid, name, (*values, B * T * H))
 
 
 def run_runs(laid: Layout, cuts: Cuts, name: str, values: tuple[Any, ...]) -> None:
-    """A kernel with a warp for each run and head."""
+    """`family.kernel`, with a warp for each run and head."""
     B, T, H, K, V, S = laid.shape
     _run(laid, name, (*values, cuts.bounds, cuts.restart, cuts.segment, T, H, K, V - 1, S, B * S * H))
 
 
 def _run(laid: Layout, name: str, values: tuple[Any, ...]) -> None:
-    """The last of `values` is the number of warps."""
-    kernel = laid.device.kernel(Variant("mlstm_scan", laid.real, laid.token), name)
+    """`family.kernel`; the last of `values` is the number of warps."""
+    family, kernel_name = name.split(".")
+    kernel = laid.device.kernel(Variant(family, laid.real, laid.token), kernel_name)
     kernel((-(-values[-1] * 32 // THREADS),), (THREADS,), values, 0)
 
 

@@ -39,9 +39,21 @@ def read(
     segments: Segments,
 ) -> tuple[Array, ReadSaved]:
     """See `mcore.backend.Backend.read`."""
-    rows, tokens, heads, keys = q.shape
-    form = anatomy(rule, keys, checkpoints.shape[-1])
+    form = anatomy(rule, q.shape[-1], checkpoints.shape[-1])
     assert form is not None
+    return read_as(device, form, q, checkpoints, gates, segments)
+
+
+def read_as(
+    device: Device,
+    form: Anatomy,
+    q: Array,
+    checkpoints: Array,
+    gates: Array | None,
+    segments: Segments,
+) -> tuple[Array, ReadSaved]:
+    """`read` of states of this form."""
+    rows, tokens, heads, keys = q.shape
     made = plan(device, "read", q, keys, form.values)
     weights = None if gates is None else made.numbers(gates)
     states, sight = made.numbers(checkpoints), sight_on(device, segments)

@@ -5,10 +5,8 @@
 //     y_t = C_t^T q_t / (max(|n_t . q_t|, e^-m_t) + eps)
 //
 // n is one more column of C, whose values are ones. All but the gates: a warp for each token and head.
+#include "mlstm_cached.cuh"
 #include "mlstm_gates.cuh"
-
-constexpr Real EPS = Real(1e-6);         // added to a divisor
-constexpr Real STEEPEST = Real(80);      // bound of -m in e^-m
 
 __device__ __forceinline__ int warp_of_grid() {
   return (int(blockIdx.x) * THREADS + int(threadIdx.x)) / 32;
@@ -83,15 +81,13 @@ struct Answers {
   }
 };
 
-__device__ __forceinline__ Real least(Real m) { return exp(min(-m, STEEPEST)); }
-
 __global__ void __launch_bounds__(THREADS)
 mlstm_divide(const Token* online, const Token* seen, const Real* weight, const Real* largest,
              Token* y, int values, int count) {
   long long at = warp_of_grid();
   if (at >= count) return;
   Answers answers = {online, seen, weight, values};
-  Real divisor = max(abs(answers.get(at, values)), least(largest[at])) + EPS;
+  Real divisor = max(abs(answers.get(at, values)), least_divisor(largest[at])) + EPS;
   for (int i = threadIdx.x & 31; i < values; i += 32)
     y[at * values + i] = Token(answers.get(at, i) / divisor);
 }
@@ -105,7 +101,7 @@ mlstm_divide_backward(const Token* online, const Token* seen, const Real* weight
   if (at >= count) return;
   int lane = threadIdx.x & 31;
   Answers answers = {online, seen, weight, values};
-  Real last = answers.get(at, values), floor = least(largest[at]);
+  Real last = answers.get(at, values), floor = least_divisor(largest[at]);
   Real divisor = max(abs(last), floor) + EPS, factor = weight ? weight[at] : Real(1);
   Real d_divisor = 0, of_weight = 0;
   for (int i = lane; i < values; i += 32) {
