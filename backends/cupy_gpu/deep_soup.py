@@ -13,11 +13,13 @@ so each layer is a mixture over the cached memories plus the online memory's sha
 from typing import Any, NamedTuple
 
 from mcore.arrays import Array
+from mcore.backends.cupy_gpu.deep import form_of
 from mcore.backends.cupy_gpu.deep_mix import W_IN, W_OUT, Cached, mix_down, mix_outwards, mix_up
-from mcore.backends.cupy_gpu.deep_scan import Mixture, OnlineSaved, online, online_backward
+from mcore.backends.cupy_gpu.deep_online import Mixture, OnlineSaved, online, online_backward
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.pairs import Pair
-from mcore.recurrence import Inputs, Recurrence
+from mcore.recurrence import Inputs
+from mcore.recurrence.mlp_memory import MlpMemory
 from mcore.segments import Segments
 
 
@@ -31,7 +33,7 @@ class SoupSaved(NamedTuple):
 
 def soup(
     device: Device,
-    rule: Recurrence,
+    rule: MlpMemory,
     inputs: Inputs,
     carry: Array | None,
     segments: Segments,
@@ -45,7 +47,7 @@ def soup(
     if checkpoints.shape[1]:
         extra = mix_up(device, memories, W_IN, q)
     mixture = Mixture(device.xp.ascontiguousarray(gates[..., -1]), extra)
-    found, saved = online(device, rule, inputs, carry, segments, mixture)
+    found, saved = online(device, form_of(rule), (rule, inputs, carry, segments), mixture)
     y, hidden = found.scan.reads, found.hidden
     if checkpoints.shape[1]:
         mix_down(device, memories, W_OUT, hidden, y, (None, None))
@@ -63,7 +65,8 @@ def soup_backward(
         d_hidden = mix_up(device, cached, W_OUT, dy)
         mix_down(device, cached, W_OUT, saved.hidden, None, (dy, d_gates))
         mix_outwards(device, cached, W_OUT, (dy, saved.hidden), d_states)
-    found = online_backward(device, saved.online, dy, None, d_hidden)
+    form = form_of(saved.online.rule)
+    found = online_backward(device, form, saved.online, dy, (None, d_hidden))
     if cached.checkpoints.shape[1]:
         d_extra = found.mixture.extra
         mix_down(device, cached, W_IN, d_extra, found.inputs["q"], (q, d_gates))

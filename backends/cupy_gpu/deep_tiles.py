@@ -38,6 +38,7 @@ class Counts(NamedTuple):
 
     Attributes:
         vectors: numbers for each token besides.
+        rows: the most tokens of a tile.
     """
 
     by_key: int
@@ -45,6 +46,7 @@ class Counts(NamedTuple):
     hidden: int
     pairs: int = 0
     vectors: int = 20
+    rows: int = SIZES[0]
 
 
 def tiling(counts: Counts, keys: int, width: int, tokens: int, item: int) -> Tiling:
@@ -61,7 +63,7 @@ def tiling(counts: Counts, keys: int, width: int, tokens: int, item: int) -> Til
     wide = up(keys)
     for rows in SIZES:
         for units in SIZES:
-            fits = rows <= up(tokens) and units <= max(16, up(width))
+            fits = rows <= min(up(tokens), counts.rows) and units <= max(16, up(width))
             shared = _bytes(counts, wide, rows, units, item)
             if (fits or (rows, units) == (16, 16)) and shared <= SHARED:
                 return Tiling(wide, rows, units, shared)

@@ -9,14 +9,6 @@
 #pragma once
 #include "deep_token.cuh"
 
-struct Gradients {
-  const Token* dy;                              // (B, T, H, K)
-  const Real* hidden;                           // (B, T, H, E) or null
-  Token *q, *k, *v;                             // out, as in Call
-  Real *step, *log_decay, *momentum, *delta;
-  Real *gate, *extra;
-};
-
 // Vectors of a token backward, besides those of forward: of length K, of length E.
 struct Turned {
   Real *dy, *along_k, *along_r, *d_answer;

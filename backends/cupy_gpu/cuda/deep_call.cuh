@@ -59,6 +59,15 @@ struct Call {
   }
 };
 
+// What the backward pass of a scan is given, and gives.
+struct Gradients {
+  const Token* dy;                              // (B, T, H, K)
+  const Real* hidden;                           // (B, T, H, E) or null
+  Token *q, *k, *v;                             // out, as in Call
+  Real *step, *log_decay, *momentum, *delta;
+  Real *gate, *extra;
+};
+
 struct Place {
   int b, s, h;
 };

@@ -10,23 +10,29 @@
 
 constexpr int DOT = 0, SQUARE = 1, HUBER = 2, CUBE = 3;
 
-// error = k + said - v and force = r, both of `keys` numbers; delta is of HUBER alone.
+// error = k + said - v and force = r, both of `keys` numbers; delta is of HUBER alone. Of DOT there is
+// no error. `error` may be where v is, `force` where `said` is.
 __device__ __forceinline__ void find_force(int loss, Real delta, int keys, const Real* k,
                                            const Real* v, const Real* said, Real* error,
                                            Real* force) {
   int lane = threadIdx.x & 31;
   Real square = Real(0), scale = Real(1);
   for (int i = lane; i < keys; i += 32) {
-    error[i] = loss == DOT ? Real(0) : k[i] + said[i] - v[i];
-    square += error[i] * error[i];
+    if (loss == DOT) {
+      force[i] = -v[i];
+    } else {
+      error[i] = k[i] + said[i] - v[i];
+      square += error[i] * error[i];
+    }
   }
+  if (loss == DOT) return;
   if (loss == HUBER) {
     Real length = sqrt(warp_sum(square));
     if (length > delta) scale = delta / length;
   }
   for (int i = lane; i < keys; i += 32) {
     Real e = error[i];
-    force[i] = loss == DOT ? -v[i] : loss == CUBE ? Real(3) * e * abs(e) : scale * e;
+    force[i] = loss == CUBE ? Real(3) * e * abs(e) : scale * e;
   }
 }
 
@@ -36,14 +42,13 @@ __device__ __forceinline__ void find_force(int loss, Real delta, int keys, const
 __device__ __forceinline__ Real error_backward(int loss, Real delta, int keys, const Real* error,
                                                Real* d, Real* dv) {
   int lane = threadIdx.x & 31;
-  Real square = Real(0), along = Real(0);
-  for (int i = lane; i < keys; i += 32) {
-    square += error[i] * error[i];
-    along += error[i] * d[i];
-  }
-  Real length = Real(1);
+  Real square = Real(0), along = Real(0), length = Real(1);
   bool outside = false;
   if (loss == HUBER) {
+    for (int i = lane; i < keys; i += 32) {
+      square += error[i] * error[i];
+      along += error[i] * d[i];
+    }
     length = sqrt(warp_sum(square));
     along = warp_sum(along);
     outside = length > delta;

@@ -1,7 +1,7 @@
 // Scan of deep memories token after token, backward: segments from the last of each run, each of them
 // replayed from the checkpoint before it.
 #include "deep_back.cuh"
-#include "replay.cuh"
+#include "run_backward.cuh"
 
 // Segment `p`, through which `d` goes from its end to its start.
 __device__ __forceinline__ void segment_backward(const Call& c, const Gradients& g, Place p,
@@ -22,36 +22,9 @@ __device__ __forceinline__ void segment_backward(const Call& c, const Gradients&
   walk_back(replay, count, const_cast<Real*>(start), 1, advance, back);
 }
 
-// `d` moves to where a run begins: `to` is null or receives it, else zeros if it does not belong.
-__device__ __forceinline__ void give(const Call& c, State d, Real* to, bool belongs) {
-  for (int at = threadIdx.x; at < c.size && to; at += blockDim.x)
-    to[at] = !belongs ? Real(0) : at < c.both() ? d.weights[at] : d.second[at - c.both()];
-}
-
-__device__ __forceinline__ void run_backward(const Call& c, const Gradients& g, Place p, int image,
-                                             const Real* checkpoints, const Real* d_checkpoints,
-                                             State d, const Replay& replay, const Vectors& x,
-                                             const Turned& y, Real* d_start, Real* d_carry) {
-  int first = p.s;
-  for (p.s = c.end_run(p.b, first) - 1; p.s >= first; --p.s) {
-    if (p.s > first) give(c, d, d_start + c.memory(p.b, p.s, p.h), false);
-    if (c.is_empty(p.b, p.s)) continue;
-    for (int at = threadIdx.x; at < c.size && d_checkpoints; at += blockDim.x)
-      (at < c.both() ? d.weights[at] : d.second[at - c.both()]) +=
-          d_checkpoints[c.memory(p.b, p.s, p.h) + at];
-    __syncthreads();
-    segment_backward(c, g, p, image, c.before(checkpoints, p.b, p.s, first, p.h), d, replay, x, y);
-    __syncthreads();
-  }
-  bool restarts = c.restart[p.b * c.segments + first];
-  give(c, d, d_start + c.memory(p.b, first, p.h), restarts);
-  if (first == 0 && d_carry)
-    give(c, d, d_carry + ((long long)p.b * c.heads + p.h) * c.size, !restarts);
-}
-
 // Gradients of `deep_scan`. d_start (B, S, H, P): of the start, zero for segments that go on.
-// scratch (blocks, places, P): the first is the gradient of the state, of which `held` numbers lie in
-// shared memory; the others are for `Replay`.
+// scratch (blocks, places, P): the first `more` = 1 is the gradient of the state, of which `held`
+// numbers lie in shared memory; the others are for `Replay`.
 __global__ void __launch_bounds__(256, 1)
 deep_scan_backward(
     const Token* q, const Token* k, const Token* v, const Real* step, const Real* log_decay,
@@ -59,7 +32,8 @@ deep_scan_backward(
     const Real* carry, const int* bounds, const int* restart, const int* offset, int rows,
     int tokens, int heads, int segments, int keys, int width, int size, int loss, int image,
     int held, const Real* checkpoints, const Token* d_reads, const Real* d_checkpoints,
-    const Real* d_hidden, Real* scratch, int places, int top, int middle, int tops, int middles,
+    const Real* d_hidden, Real* scratch, int places, int more,
+    int top, int middle, int tops, int middles,
     Token* dq, Token* dk, Token* dv, Real* d_step, Real* d_log_decay, Real* d_momentum,
     Real* d_delta, Real* d_gate, Real* d_extra, Real* d_start, Real* d_carry) {
   Call c{q,      k,       v,      step, log_decay, momentum, delta,    gate, extra, start, carry,
@@ -72,14 +46,10 @@ deep_scan_backward(
   Real* shared = arena.take<Real>(held);
   scratch += (long long)blockIdx.x * places * size;
   State d{held ? shared : scratch, (held == size ? shared : scratch) + c.both()};
-  Replay replay{scratch + size, size, top, middle, tops, middles};
-  for (int task = blockIdx.x; task < rows * heads * segments; task += gridDim.x) {
-    Place p = place_of(c, task);
-    if (!c.begins_run(p.b, p.s)) continue;
-    for (int at = threadIdx.x; at < size; at += blockDim.x)
-      (at < c.both() ? d.weights[at] : d.second[at - c.both()]) = Real(0);
-    __syncthreads();
-    run_backward(c, g, p, image, checkpoints, d_checkpoints, d, replay, x, y, d_start, d_carry);
-    __syncthreads();
-  }
+  Replay replay{scratch + (long long)more * size, size, top, middle, tops, middles};
+  auto segment = [&](Place p, const Real* before) {
+    segment_backward(c, g, p, image, before, d, replay, x, y);
+  };
+  for (int task = blockIdx.x; task < rows * heads * segments; task += gridDim.x)
+    run_backward(c, place_of(c, task), checkpoints, d_checkpoints, d, d_start, d_carry, segment);
 }
