@@ -27,12 +27,17 @@ class Anatomy(NamedTuple):
     divided: bool
 
 
+def is_matrix(rule: Recurrence) -> bool:
+    """Whether a rule's checkpoints have an `Anatomy`."""
+    return rule.kind in PLAIN or rule.kind == "swla"
+
+
 def anatomy(rule: Recurrence, keys: int, size: int) -> Anatomy | None:
     """Of a rule's checkpoints of `size` numbers; None if they are not read as matrices."""
+    if not is_matrix(rule):
+        return None
     if rule.kind == "swla":
         stride = size // (keys + 1)
         return Anatomy(keys, stride - 1, size, stride, False)
-    if rule.kind not in PLAIN:
-        return None
     stride, divided = size // keys, bool(getattr(rule, "normalize", False))
     return Anatomy(keys, stride - divided, size, stride, divided)
