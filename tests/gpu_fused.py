@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backend import FusedAnswer, FusedGradient, Stored
+from mcore.backend import FusedAnswer, FusedGradient, Scan, Stored
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.cache import join
 from mcore.recurrence import Inputs, Recurrence
@@ -15,16 +15,27 @@ from mcore.segments import Segments
 REFERENCE = ReferenceBackend()
 
 
-class Composed:
-    """See `mcore.backend.Fused`: the reference's scan, routing and read, one after the other."""
+class GivenScan:
+    """A scan whose answers and checkpoints are inputs, and whose gradients are handed back."""
 
-    def __init__(self, rule: Recurrence, router: Router) -> None:
-        self.rule, self.router = rule, router
+    def scan(self, rule: Any, inputs: Inputs, carry: Any, segments: Segments) -> tuple[Scan, Any]:
+        return Scan(inputs["reads"], inputs["ends"]), inputs
+
+    def scan_backward(self, saved: Inputs, d_reads: Array, d_ends: Array) -> tuple[Any, None]:
+        nothing = {name: 0 * saved[name] for name in ("q", "k")}
+        return {**nothing, "reads": d_reads, "ends": d_ends}, None
+
+
+class Composed:
+    """See `mcore.backend.Fused`: a scan, the reference's routing and its read, one by one."""
+
+    def __init__(self, rule: Recurrence, router: Router, scans: Any = REFERENCE) -> None:
+        self.rule, self.router, self.scans = rule, router, scans
 
     def forward(
         self, inputs: Inputs, queries: Array, stored: Stored, segments: Segments
     ) -> tuple[FusedAnswer, Any]:
-        found, scan = REFERENCE.scan(self.rule, inputs, stored.carry, segments)
+        found, scan = self.scans.scan(self.rule, inputs, stored.carry, segments)
         routing = (queries, inputs["k"], segments, self.router, stored.pool)
         routes, route = REFERENCE.route(*routing)
         y, read = routes.gates[..., -1:] * found.reads, None
@@ -51,6 +62,6 @@ class Composed:
         d_contexts = np.zeros_like(routes.contexts) if d_contexts is None else d_contexts
         du, dk, d_pool = REFERENCE.route_backward(route, d_gates, d_contexts)
         d_online = gates[..., -1:] * dy
-        d_inputs, d_carry = REFERENCE.scan_backward(scan, d_online, d_all[:, cached:])
+        d_inputs, d_carry = self.scans.scan_backward(scan, d_online, d_all[:, cached:])
         d_inputs = {**d_inputs, "q": d_inputs["q"] + dq, "k": d_inputs["k"] + dk}
         return FusedGradient(d_inputs, du, Stored(d_carry, d_all[:, :cached], d_pool))

@@ -18,6 +18,9 @@ DTYPES = ("float64", "float32")
 LIMITS = {"float64": 1e-9, "float32": 1e-5}
 """Of differences, relative to the largest entry; the reference is computed in float64."""
 
+WIDTHS = {"float64": (3, 2), "float32": (17, 9)}
+"""Keys and values: narrow, and wider than what a warp's product takes at once."""
+
 HEADS = 2
 
 
@@ -66,6 +69,12 @@ def up(backend: CupyBackend, x: Any) -> Any:
 def down(backend: CupyBackend, x: Any) -> Any:
     """And back."""
     return moved(x, backend.device.download, backend.xp.ndarray)
+
+
+def same_bits(found: list[Any]) -> bool:
+    """Whether all results are alike to the last bit."""
+    first, *others = (flat(x) for x in found)
+    return all(np.array_equal(a, b) for x in others for a, b in zip(first, x, strict=True))
 
 
 def double(x: Any) -> Any:

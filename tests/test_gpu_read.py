@@ -10,14 +10,15 @@ from gpu_routing import (
     DTYPES,
     HEADS,
     REFERENCE,
+    WIDTHS,
     Case,
     assert_near,
     cuts,
     double,
     down,
-    flat,
     gpu,
     normal,
+    same_bits,
     up,
 )
 
@@ -62,18 +63,20 @@ def both_ways(case: Case, rule: Recurrence, arrays: Any, seed: int = 1) -> Any:
 @pytest.mark.parametrize("rule", FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize("case", READERS.values(), ids=READERS.keys())
 def test_read_is_the_reference(case: Case, rule: Recurrence, dtype: str) -> None:
-    widths = (17, 9) if case.cached else (3, 2)
-    arrays = reading(case, rule, dtype, widths)
+    arrays = reading(case, rule, dtype, WIDTHS[dtype])
     arguments, dy = double(arrays)
     y, saved = REFERENCE.read(rule, *arguments, cuts(case))
     want = y, REFERENCE.read_backward(saved, dy)
     assert_near(both_ways(case, rule, arrays), want, dtype)
 
 
-@pytest.mark.parametrize("readout", ["residual", "moving_average", "grm"])
+RANDOM = {"kind": "ssc", "top_k": 2, "router": "random"}
+
+
+@pytest.mark.parametrize("readout", ["residual", "moving_average", RANDOM], ids=str)
 @pytest.mark.parametrize("start", ["independent", "checkpoint"])
-def test_memories_read_as_the_reference_does(start: str, readout: str) -> None:
-    """Constant gates come as None, one mixture for each segment."""
+def test_memories_read_as_the_reference_does(start: str, readout: Any) -> None:
+    """Constant gates come as None, one mixture for each segment; gates by lot as an array."""
     lengths = [[3, 9, 1, 20], [33]]
     composition: Any = {
         "recurrence": "delta",
@@ -127,9 +130,8 @@ def test_backward_is_the_derivative(rule: Recurrence) -> None:
 def test_any_order_of_threads_gives_the_same_bits() -> None:
     case, rule = CASES["more than a block of tokens"], FORMS["divided"]
     arrays = reading(case, rule, "float32", (17, 9))
-    found = [flat(both_ways(case, rule, arrays, seed)) for seed in (0, 1, 7)]
-    for other in found[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
+    found = [both_ways(case, rule, arrays, seed) for seed in (0, 1, 7)]
+    assert same_bits(found)
 
 
 def test_a_second_call_waits_for_nothing() -> None:
