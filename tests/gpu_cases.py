@@ -8,7 +8,7 @@ backend is a test of the operations that it calls, with whatever cuts, states an
 from typing import Any
 
 import numpy as np
-from gpu_fused import Composed
+from gpu_fused import Composed, ComposedSigmoid
 from tolerances import tolerance
 
 import mcore
@@ -76,6 +76,10 @@ class Held(ReferenceBackend):
     def fused(self, rule: Any, router: Any) -> Any:
         layer = self.gpu.fused(rule, router)
         return None if layer is None else Beside("fused", Composed(rule, router), layer, self)
+
+    def sigmoid_read(self, rule: Any) -> Any:
+        layer = self.gpu.sigmoid_read(rule)
+        return None if layer is None else Beside("sigmoid", ComposedSigmoid(rule), layer, self)
 
     def _forward(self, name: str, arguments: tuple[Any, ...]) -> Twice:
         want, saved = getattr(ReferenceBackend, name)(self, *arguments)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backend import FusedAnswer, FusedGradient, Scan, Stored
+from mcore.backend import AnswerGates, FusedAnswer, FusedGradient, Scan, SigmoidGradient, Stored
 from mcore.backends.numpy_ref.backend import ReferenceBackend
 from mcore.cache import join
 from mcore.recurrence import Inputs, Recurrence
@@ -65,3 +65,40 @@ class Composed:
         d_inputs, d_carry = self.scans.scan_backward(scan, d_online, d_all[:, cached:])
         d_inputs = {**d_inputs, "q": d_inputs["q"] + dq, "k": d_inputs["k"] + dk}
         return FusedGradient(d_inputs, du, Stored(d_carry, d_all[:, :cached], d_pool))
+
+
+class ComposedSigmoid:
+    """See `mcore.backend.SigmoidRead`: every checkpoint asked by the reference, then weighed."""
+
+    def __init__(self, rule: Recurrence) -> None:
+        self.rule = rule
+
+    def forward(
+        self, q: Array, reads: Array, checkpoints: Array, gates: AnswerGates, segments: Segments
+    ) -> tuple[Array, Any]:
+        y, answers = reads.copy(), []
+        base = np.einsum("bthv,hvw->bthw", reads, gates.online) + gates.bias
+        for column in range(segments.columns):
+            state, only = checkpoints[:, column : column + 1], segments.only(column)
+            answer, read = REFERENCE.read(self.rule, q, state, None, only)
+            a = base + np.einsum("bthv,hvw->bthw", answer, gates.cached)
+            gate = 1 / (1 + np.exp(-a))
+            y += gate * answer
+            answers.append((answer, gate, read))
+        return y, (q, reads, checkpoints, gates, answers)
+
+    def backward(self, saved: Any, dy: Array) -> SigmoidGradient:
+        q, reads, checkpoints, gates, answers = saved
+        dq, d_base, d_states = np.zeros_like(q), np.zeros_like(dy), np.zeros_like(checkpoints)
+        d_cached = np.zeros_like(gates.cached)
+        for column, (answer, gate, read) in enumerate(answers):
+            d_sum = dy * answer * gate * (1 - gate)
+            d_answer = dy * gate + np.einsum("bthw,hvw->bthv", d_sum, gates.cached)
+            d_query, d_state, _ = REFERENCE.read_backward(read, d_answer)
+            dq, d_base = dq + d_query, d_base + d_sum
+            d_states[:, column] = d_state[:, 0]
+            d_cached += np.einsum("bthv,bthw->hvw", answer, d_sum)
+        d_online = np.einsum("bthv,bthw->hvw", reads, d_base)
+        d_gates = AnswerGates(d_online, d_cached, d_base.sum(axis=(0, 1)))
+        d_reads = dy + np.einsum("bthw,hvw->bthv", d_base, gates.online)
+        return SigmoidGradient(dq, d_reads, d_states, d_gates)

@@ -16,6 +16,7 @@ from mcore.backends.cupy_gpu.fused import Scans, fused_layer
 from mcore.backends.cupy_gpu.host import moved, on_host
 from mcore.backends.cupy_gpu.pairs import Kept, Pair
 from mcore.backends.cupy_gpu.route import ROUTE
+from mcore.backends.cupy_gpu.sigmoid_read import sigmoid_layer
 from mcore.cache import MemoryState
 from mcore.recurrence import Inputs, Recurrence
 from mcore.router import Pool, Router
@@ -107,8 +108,8 @@ class CupyBackend:
         return fused_layer(self.device, rule, router, scans)
 
     def sigmoid_read(self, rule: Recurrence) -> SigmoidRead | None:
-        """Nothing, as for `fused`."""
-        return None
+        """Answers, and gates made of them, for reads that are linear and of matrices."""
+        return sigmoid_layer(self.device, rule)
 
     def soup(
         self,

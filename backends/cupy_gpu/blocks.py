@@ -47,10 +47,15 @@ class Plan(NamedTuple):
         """A kernel of the source."""
         return self.device.kernel(self.variant, name)
 
+    @property
+    def threads(self) -> int:
+        """Of a block, where its source does not say otherwise."""
+        return 2 * self.rows
+
     def run(self, name: str, grid: Shape, arguments: Sequence[Any], shared: int = 0) -> None:
-        """Start a kernel, with as many threads as its blocks have; nothing if there is no block."""
+        """Start a kernel; nothing if there is no block."""
         if min(grid) > 0:
-            self.kernel(name)(grid, (2 * self.rows,), arguments, shared)
+            self.kernel(name)(grid, (self.threads,), arguments, shared)
 
     def bytes(self, *counts: int, integers: int = 0) -> int:
         """Shared memory for pieces of so many numbers each, and for integers."""
@@ -90,10 +95,14 @@ def plan(device: Device, family: str, like: Array, keys: int, values: int = 0) -
         )
     rows = 32 if real == "float64" or widest > 128 else 64 if widest > 64 else 128
     wide = [_up(max(width, 1), 16 if width <= 64 else 32) for width in (keys, values)]
-    sizes = (("MC_ROWS", rows), ("MC_COLUMNS", COLUMNS), ("MC_KEYS", wide[0]))
+    sizes: tuple[tuple[str, int], ...] = (
+        ("MC_ROWS", rows),
+        ("MC_COLUMNS", COLUMNS),
+        ("MC_KEYS", wide[0]),
+    )
     if values:
         sizes = (*sizes, ("MC_VALUES", wide[1]))
-    return Plan(device, Variant(family, real, token, sizes), rows, *wide)
+    return Plan(device, Variant(family, real, token, tuple(sizes.items())), rows, *wide)
 
 
 def row(columns: int) -> int:

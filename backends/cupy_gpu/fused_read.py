@@ -4,6 +4,8 @@ No array over tokens and checkpoints is made: a forward keeps of each token what
 divided by, and a backward makes the same gates again.
 """
 
+from typing import Any
+
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.blocks import COLUMNS, blocks, plan, row
 from mcore.backends.cupy_gpu.device import Device
@@ -19,7 +21,7 @@ def forward(device: Device, layer: Layer, router: Router) -> Outcome:
     grid = blocks(tokens, made.rows), heads, rows
     wide, kept = made.rows * row(made.keys), tuple(made.array(layer.lead) for _ in range(3))
     sizes = (tokens, heads, layer.form.keys, layer.cached.shape[1], x.own)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         x.u, x.cached, layer.contexts, layer.online, sight.first, sight.last, *kept, *sizes,
         router.online == "outside",
     )  # fmt: skip
@@ -43,7 +45,7 @@ def backward(
     mean, d_online = made.array(layer.lead), made.array(layer.lead)
     dq, du, d_reads = (device.xp.empty_like(a) for a in (layer.q, x.u, layer.reads))
     dy, seen = made.tokens(dy), (sight.first, sight.last)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         layer.q, x.u, layer.reads, *layer.memories, *seen, *kept, y, dy, dq, du, d_reads, mean,
         d_online, *layer.sizes, router.online == "outside",
     )  # fmt: skip

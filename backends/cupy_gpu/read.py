@@ -59,7 +59,7 @@ def read_as(
     states, sight = made.numbers(checkpoints), sight_on(device, segments)
     x = ReadSaved(made.tokens(q), states, weights, sight, form)
     y = device.xp.empty((rows, tokens, heads, form.values), q.dtype)
-    arguments = (x.q, states, weights, sight.first, sight.last, y, *_sizes(x))
+    arguments: tuple[Any, ...] = (x.q, states, weights, sight.first, sight.last, y, *_sizes(x))
     shared = made.bytes(made.rows * row(made.keys), integers=2 * made.rows)
     shared += answer_bytes(made, form.divided)
     made.run("read_states", (blocks(tokens, made.rows), heads, rows), arguments, shared)
@@ -73,7 +73,7 @@ def read_backward(device: Device, x: ReadSaved, dy: Array) -> tuple[Array, Array
     dq, d_states, dy = device.xp.empty_like(x.q), made.array(x.states.shape, True), made.tokens(dy)
     d_gates = None if x.gates is None else made.array(x.gates.shape, True)
     seen = (x.sight.first, x.sight.last)
-    arguments = (x.q, x.states, x.gates, *seen, dy, dq, d_gates, *_sizes(x))
+    arguments: tuple[Any, ...] = (x.q, x.states, x.gates, *seen, dy, dq, d_gates, *_sizes(x))
     both = made.rows * row(made.keys), made.rows * row(made.values)
     shared = made.bytes(*both, integers=2 * made.rows) + backward_bytes(made, x.form.divided)
     grid = blocks(tokens, made.rows), heads, rows

@@ -1,6 +1,6 @@
 """`route` on the device: contexts and online logits, then gates a block of tokens at a time."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mcore.arrays import Array
 from mcore.backend import Routes
@@ -63,7 +63,7 @@ def route(
     gates, sight = made.array((rows, tokens, heads, x.columns + 1)), sight_on(device, segments)
     law = (router.top_k or 0, router.online == "outside", router.seed is not None)
     seed = 0 if router.seed is None else mixed(router.seed)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         x.u, x.cached, contexts, online, sight.first, sight.last, sight.place, gates, tokens,
         heads, width, x.cached.shape[1], x.own, x.columns, *law, _signed(seed >> 32), _signed(seed),
     )  # fmt: skip
@@ -83,7 +83,7 @@ def route_backward(
     du, d_online = device.xp.empty_like(x.u), made.array((rows, tokens, heads))
     d_logits = made.array((rows, tokens, heads, x.columns))
     sizes = (tokens, heads, width, x.cached.shape[1], x.own, x.columns)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         x.cached, saved.contexts, sight.first, sight.last, gates, made.numbers(d_gates), d_logits,
         d_online, du, *sizes, router.online == "outside",
     )  # fmt: skip
@@ -114,7 +114,7 @@ def pooled(made: Plan, x: Keys) -> tuple[Array, Array]:
     """Contexts (B, S, H, K) of the segments, and logits (B, T, H) of the online memory."""
     rows, tokens, heads, width = x.u.shape
     contexts, online = made.array((rows, x.own, heads, width)), made.array((rows, tokens, heads))
-    arguments = (
+    arguments: tuple[Any, ...] = (
         x.u, x.keys, x.before, x.cuts.bounds, x.cuts.offset, contexts, online, tokens, heads,
         width, x.own, x.sums,
     )  # fmt: skip
@@ -132,7 +132,7 @@ def pooled_backward(
     """
     rows, tokens, heads, width = x.u.shape
     dk, d_before = made.device.xp.empty_like(x.keys), made.array(x.before.shape)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         x.u, x.keys, x.before, x.cuts.bounds, x.cuts.offset, *incoming, du, dk, d_before,
         tokens, heads, width, x.own, x.sums,
     )  # fmt: skip

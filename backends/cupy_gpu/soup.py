@@ -59,7 +59,8 @@ def soup(
         answers = answers + seen
     ends = found.checkpoints.shape
     saved = SoupSaved(scan_saved, read_saved, found.reads, answers, ends, checkpoints, gates)
-    return answers[..., :-1] / (answers[..., -1:] + EPS), saved
+    y: Array = answers[..., :-1] / (answers[..., -1:] + EPS)
+    return y, saved
 
 
 def soup_backward(
@@ -88,7 +89,8 @@ def _extended(device: Device, v: Array) -> Array:
 
 def _divided_backward(device: Device, answers: Array, dy: Array) -> Array:
     """Gradient of `numerator / (denominator + eps)`."""
-    scale, d_answers = answers[..., -1:] + EPS, device.xp.empty_like(answers)
+    scale = answers[..., -1:] + EPS
+    d_answers: Array = device.xp.empty_like(answers)
     d_numerator = dy / scale
     d_answers[..., :-1] = d_numerator
     d_answers[..., -1] = -(d_numerator * answers[..., :-1] / scale).sum(axis=-1)

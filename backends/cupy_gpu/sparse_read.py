@@ -4,7 +4,7 @@ Choices are sorted by checkpoint, on the device; each checkpoint answers all of 
 gathered; the answers of a token's choices are put together in the order of its choices.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.blocks import COLUMNS, Plan, blocks, plan, row
@@ -59,7 +59,7 @@ def forward(device: Device, layer: Layer, router: Router) -> Outcome:
     (rows, tokens, heads), values = layer.lead, layer.form.values
     few, part = choices.chosen.shape[-1], BLOCKS * made.rows
     answers = made.array((rows, tokens, heads, few, values))
-    arguments = (layer.q, layer.cached, layer.own, *groups, answers)
+    arguments: tuple[Any, ...] = (layer.q, layer.cached, layer.own, *groups, answers)
     shared = made.bytes(made.rows * row(made.keys), made.slab * (made.values + 8))
     sizes = (*layer.sizes[:-1], layer.x.columns, few)
     made.run("answer_readers", _parts(made, layer, few), (*arguments, *sizes, part), shared)
@@ -79,7 +79,16 @@ def backward(
     dy, d_gates = made.tokens(dy), made.array(choices.gates.shape)
     d_queries = made.array((*d_gates.shape, layer.form.keys))
     memories, sizes = (layer.cached, layer.own), (*layer.sizes[:-1], layer.x.columns, few)
-    arguments = (layer.q, dy, *memories, *groups, choices.gates, d_gates, d_queries, *sizes)
+    arguments: tuple[Any, ...] = (
+        layer.q,
+        dy,
+        *memories,
+        *groups,
+        choices.gates,
+        d_gates,
+        d_queries,
+        *sizes,
+    )
     wide, tall = made.rows * row(made.keys), made.rows * row(made.values)
     shared = made.bytes(wide, tall, made.slab * row(made.values))
     part = BLOCKS * made.rows
@@ -110,7 +119,7 @@ def _choose(made: Plan, layer: Layer, router: Router) -> Choices:
     chosen = made.device.xp.empty((*layer.lead, few), "int32")
     choices = Choices(chosen, made.array(chosen.shape), made.array(layer.lead))
     sizes = (tokens, heads, layer.form.keys, x.cached.shape[1], x.own, few)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         x.u, x.cached, layer.contexts, layer.online, sight.first, sight.last, *choices, *sizes,
         router.online == "outside",
     )  # fmt: skip
@@ -132,7 +141,7 @@ def _grouped(made: Plan, layer: Layer, chosen: Array) -> Groups:
     offsets, parts = (xp.empty((rows, heads, columns + 1), "int32") for _ in range(2))
     sizes, room = (tokens, heads, columns, few, tile), made.bytes(integers=columns)
     made.run("count_readers", (tiles, heads, rows), (chosen, counts, *sizes), room)
-    arguments = (counts, offsets, parts, heads, columns, tiles, part)
+    arguments: tuple[Any, ...] = (counts, offsets, parts, heads, columns, tiles, part)
     made.run("place_readers", (1, heads, rows), arguments, room)
     arguments = (chosen, counts, offsets, entries, *sizes)
     room = made.bytes(integers=tile * few)
