@@ -95,13 +95,9 @@ def plan(device: Device, family: str, like: Array, keys: int, values: int = 0) -
         )
     rows = 32 if real == "float64" or widest > 128 else 64 if widest > 64 else 128
     wide = [_up(max(width, 1), 16 if width <= 64 else 32) for width in (keys, values)]
-    sizes: tuple[tuple[str, int], ...] = (
-        ("MC_ROWS", rows),
-        ("MC_COLUMNS", COLUMNS),
-        ("MC_KEYS", wide[0]),
-    )
+    sizes = {"MC_ROWS": rows, "MC_COLUMNS": COLUMNS, "MC_KEYS": wide[0]}
     if values:
-        sizes = (*sizes, ("MC_VALUES", wide[1]))
+        sizes["MC_VALUES"] = wide[1]
     return Plan(device, Variant(family, real, token, tuple(sizes.items())), rows, *wide)
 
 
