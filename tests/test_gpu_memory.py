@@ -129,7 +129,9 @@ def test_steps_and_streams(recurrence: Axis) -> None:
 
 
 @pytest.mark.parametrize("recurrence", FAMILIES, ids=str)
-@pytest.mark.parametrize("readout", ["none", "residual", "grm", "soup", "moving_average"])
+@pytest.mark.parametrize(
+    "readout", ["none", "residual", "grm", "soup", "sigmoid", "moving_average"]
+)
 def test_a_call_with_the_same_cuts_copies_nothing(recurrence: Axis, readout: Axis) -> None:
     for start, document in product(STARTS, (None, IDS)):
         one = example(recurrence, readout, start, sizes=SIZES._replace(T=10))
@@ -145,14 +147,19 @@ def test_a_call_with_the_same_cuts_copies_nothing(recurrence: Axis, readout: Axi
 
 
 def test_only_gates_of_a_cache_that_asks_for_use_are_waited_for() -> None:
-    for evict, waits in (("oldest", 0), ("merge", 0), ("least_used", 2)):
-        cache = {"limit": 2, "evict": evict}
+    """Once per border behind which checkpoints are chosen: three in each call of four segments."""
+    for evict, waits in (("oldest", 0), ("merge", 0), ("least_used", 6)):
+        cache = {"limit": 2, "evict": evict, "dtype": "int8"}
         one = example("linear", "grm", "checkpoint", cache=cache, sizes=SIZES._replace(T=12))
-        memory = silent_memory(one)
+        memory, dy = silent_memory(one), device(one.dy)
         inputs = {name: device(x) for name, x in one.inputs.items()}
-        traffic.reset()
-        memory.forward(inputs)
-        assert traffic.down == waits, evict
+        for _ in range(2):
+            traffic.reset()
+            _, first = memory.forward(inputs)
+            _, second = memory.forward(inputs, first.end)
+            gradients = memory.backward(second, dy)
+            memory.backward(first, dy, gradients["state"])
+        assert (traffic.up, traffic.down) == (0, waits), evict
 
 
 def test_arrays_come_in_from_anywhere_and_go_out_by_dlpack() -> None:

@@ -18,8 +18,8 @@ def mixed(scene: Scene) -> tuple[Array, Any]:
     """Constant gates over a linear read: `sum_i g_i M_i` once per segment, then one read."""
     segments, rule = scene.segments, scene.rule
     gates = scene.readout.constant_gates(segments).astype(scene.reads.dtype)
-    online = _of_tokens(gates[..., -1], scene)[..., None, None]
-    y, read = online * scene.reads, None
+    online = None if (gates[..., -1] == 1).all() else _of_tokens(gates[..., -1], scene)
+    y, read = _weighed(online, scene.reads), None
     if segments.columns:
         mixture = mixtures(gates[..., :-1], scene.checkpoints)
         cached, read = scene.backend.read(rule, scene.inputs["q"], mixture, None, segments.own())
@@ -32,10 +32,10 @@ def mixed_backward(scene: Scene, saved: Any, dy: Array) -> SceneGradient:
     gates, online, read = saved
     if read is None:
         d_checkpoints = namespace(dy).zeros_like(scene.checkpoints)
-        return SceneGradient({}, None, online * dy, d_checkpoints, None)
+        return SceneGradient({}, None, _weighed(online, dy), d_checkpoints, None)
     dq, d_mixed, _ = scene.backend.read_backward(read, dy)
     d_checkpoints = mixtures_backward(gates[..., :-1], d_mixed)
-    return SceneGradient({"q": dq}, None, online * dy, d_checkpoints, None)
+    return SceneGradient({"q": dq}, None, _weighed(online, dy), d_checkpoints, None)
 
 
 def gated(scene: Scene, gates: Array) -> tuple[Array, Any]:
@@ -68,6 +68,11 @@ def per_token(scene: Scene) -> Array:
     shape, xp = (*scene.reads.shape[:3], spread.shape[-1]), namespace(spread)
     whole: Array = xp.ascontiguousarray(xp.broadcast_to(spread, shape))
     return whole
+
+
+def _weighed(gates: Array | None, x: Array) -> Array:
+    """x (B, T, H, V) times the gate (B, T) of each token; itself if all are 1."""
+    return x if gates is None else gates[..., None, None] * x
 
 
 def _of_tokens(per_segment: Array, scene: Scene) -> Array:
