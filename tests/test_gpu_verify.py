@@ -38,7 +38,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_all_theorems_hold_on_the_device(dtype: str) -> None:
-    report = verify(OnDevice("cupy", dtype, every_axes()), Effort(examples=3))
+    report = verify(OnDevice("cupy", dtype, every_axes()), Effort(examples=2))
     assert report.ok, str(report)
 
 
