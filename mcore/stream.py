@@ -102,7 +102,9 @@ class Stream:
         for row, position in enumerate(begun.tolist()):
             self.memory.segmentation.borders(row, position, position + dims.T)
         tokens = [token_of(arrays, self.memory.inputs, t) for t in range(dims.T)]
-        return np.concatenate([self._one(token) for token in tokens], axis=1)
+        answers = [self._one(token) for token in tokens]
+        y: Array = namespace(answers[0]).concatenate(answers, axis=1)
+        return y
 
     def _one(self, token: Mapping[str, Array]) -> Array:
         """One token, after which segments may end."""
@@ -164,17 +166,15 @@ class _Stretch(NamedTuple):
 def token_of(arrays: Mapping[str, Array], declared: Mapping[str, str], t: int) -> dict[str, Array]:
     """Token t of all inputs, each without gaps."""
     return {
-        name: _solid(x[:, t : t + 1] if "T" in declared[name].split() else x)
+        name: _dense(x[:, t : t + 1] if "T" in declared[name].split() else x)
         for name, x in arrays.items()
     }
 
 
-def _solid(x: Array) -> Array:
-    """The same numbers without gaps, aligned."""
-    if on_host(x):
-        return np.require(x, None, ["C", "A"])
-    solid: Array = namespace(x).ascontiguousarray(x)
-    return solid
+def _dense(x: Array) -> Array:
+    """`x` without gaps."""
+    dense: Array = namespace(x).ascontiguousarray(x)
+    return np.require(dense, None, ["C", "A"]) if on_host(x) else dense
 
 
 def _of_one(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:

@@ -38,7 +38,6 @@ SPECS: dict[str, dict[str, Any]] = {
         "model": {"tied": False, "conv": 0},
     },
     "lstm, carried on": {"memory": {"recurrence": "lstm", "start": "checkpoint"}},
-    "rwkv7": {"memory": {"recurrence": "rwkv7", "readout": "residual"}},
     "mamba2": {"memory": {"recurrence": "mamba2"}},
     "attention beside a memory": {
         "model": {
