@@ -103,8 +103,8 @@ class Stream:
             self.memory.segmentation.borders(row, position, position + dims.T)
         tokens = [token_of(arrays, self.memory.inputs, t) for t in range(dims.T)]
         answers = [self._one(token) for token in tokens]
-        y: Array = namespace(answers[0]).concatenate(answers, axis=1)
-        return y
+        joined: Array = namespace(answers[0]).concatenate(answers, axis=1)
+        return joined
 
     def _one(self, token: Mapping[str, Array]) -> Array:
         """One token, after which segments may end."""

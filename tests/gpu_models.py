@@ -9,6 +9,7 @@ from mcore.arrays import Array
 from mcore.backends.cupy_gpu.backend import CupyBackend
 from mcore.backends.cupy_gpu.emulation.array import traffic
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
+from mcore.layers.product import real_of
 from mcore.model import Model
 from mcore.placing import to_host
 from mcore.spec import Spec
@@ -56,9 +57,10 @@ def spec_of(base: dict[str, Any] = SMALL, **sections: Any) -> Spec:
 def on_gpu(spec: Spec, dtype: str | None = None, seed: int = 1) -> Model:
     """A fresh model on an emulated GPU, with the parameters that `compile` draws."""
     backend = Watched(device=EmulatedDevice(seed))
-    layout = layout_of(spec, backend, dtype or spec.dtype)
+    dtype = dtype or spec.dtype
+    layout = layout_of(spec, backend, dtype)
     rng = np.random.default_rng([spec.train.seed, INIT_STREAM])
-    return Model(spec, layout, layout.init(rng, dtype or spec.dtype), backend)
+    return Model(spec, layout, layout.init(rng, real_of(dtype)), backend, dtype)
 
 
 def gradients(model: Model, batch: Any) -> tuple[float, dict[str, Array]]:

@@ -1,7 +1,6 @@
 """Models trained on an emulated GPU: the numbers of `numba`, and nobody waits inside a step."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,15 +59,6 @@ def test_a_step_is_numbas(name: str) -> None:
     (losses, params), (known, after) = trained(mine, 3), trained(theirs, 3)
     assert losses == pytest.approx(known, rel=ALLOWED)
     assert off(params, after) < ALLOWED
-
-
-@pytest.fixture
-def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`cupy` is a backend that runs here."""
-    monkeypatch.setenv("MCORE_EMULATED_GPU", "1")
-    get_backend.cache_clear()
-    yield
-    get_backend.cache_clear()
 
 
 def series(folder: Path, head: str) -> dict[str, Any]:

@@ -67,17 +67,8 @@ class FusedAdamW:
             decay = self._table(tuple(tensors.decay[i] for i in members), np.dtype(real))
             tables = [self._addresses(x) for x in ([y for held in each for y in held], gradients)]
             kernel = self.device.kernel(variant("adamw", gradients[0]), "adamw")
-            given = (
-                *tables,
-                None,
-                layout.chunks,
-                layout.sizes,
-                decay,
-                scale,
-                len(members),
-                *_numbers(rates),
-            )
-            kernel((layout.blocks,), (THREADS,), given, 0)
+            given = (*tables, layout.chunks, layout.sizes, decay, scale, len(members))
+            kernel((layout.blocks,), (THREADS,), (*given, *_numbers(rates)), 0)
 
     def _layout(self, sizes: Sequence[int]) -> Layout:
         """Tables for tensors of these sizes."""

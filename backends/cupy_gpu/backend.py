@@ -40,6 +40,7 @@ class CupyBackend:
     """
 
     name = "cupy"
+    dtypes = ("float32", "float64", "bfloat16")
     threads = 1
 
     def __init__(self, threads: int | None = None, device: Device | int | None = None) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.device import Kernel, Room, Shape, arguments
+from mcore.backends.cupy_gpu.half_product import half_product
 from mcore.backends.cupy_gpu.sources import Variant, source
 from mcore.errors import BackendError
+from mcore.layers.product import bring
 
 STATIC_SHARED = 48 << 10
 """Bytes of shared memory that a block may have without asking for more."""
@@ -34,6 +36,7 @@ class CudaDevice:
         if index is not None:
             self.xp.cuda.Device(index).use()
         self.index = self.xp.cuda.Device().id
+        bring(self.xp, self._half_product)
         self.name = self.xp.cuda.runtime.getDeviceProperties(self.index)["name"].decode()
         self._kernels: dict[tuple[Variant, str], Any] = {}
 
@@ -83,6 +86,12 @@ class CudaDevice:
     def address(self, x: Array) -> np.uint64:
         """See `Device.address`."""
         return np.uint64(x.data.ptr)  # type: ignore[attr-defined]
+
+    def _half_product(self, a: Array, b: Array, dtype: str) -> Array:
+        """See `half_product`; the library is loaded on first use."""
+        from cupy_backends.cuda.libs import cublas
+
+        return half_product(self, cublas, self.xp.cuda.get_cublas_handle(), a, b, dtype)
 
 
 def check_index(index: int | None, count: int) -> None:

@@ -14,6 +14,7 @@ from mcore.backends.cupy_gpu.strides import real_of, variant
 from mcore.layers.embedding import check_range
 from mcore.layers.linear import rows
 from mcore.layers.loss import Loss
+from mcore.layers.product import in_dtype, product
 
 BLOCK = 1 << 27
 """Logits that exist at a time: half a gibibyte of float32."""
@@ -33,7 +34,7 @@ class Saved(NamedTuple):
     Attributes:
         shape: of hidden.
         where: (M,) places of the labelled tokens; None if all are.
-        hidden, weight: (M, D), (D, vocab).
+        hidden, weight: (M, D), (D, vocab), the weight as it is multiplied.
         labels: (M,) int32.
         scores: None where they are computed once more.
     """
@@ -54,7 +55,8 @@ def head_loss(hidden: Array, weight: Array, labels: Array, *, device: Device) ->
     places, wanted = device.upload(np.stack([where, flat[where]]).astype(np.int32))
     labelled = rows(hidden) if len(where) == len(flat) else rows(hidden)[places]
     place = None if len(where) == len(flat) else places
-    saved = Saved(hidden.shape, place, labelled, weight, wanted, None)
+    used = in_dtype(weight, hidden.dtype.name)
+    saved = Saved(hidden.shape, place, labelled, used, wanted, None)
     if not len(where):
         return Loss(0.0, 0, 0), saved
     parts = [_score(device, saved, block) for block in _blocks(saved)]
@@ -75,11 +77,11 @@ def head_loss_backward(
     d_weight: Array | None = None
     for block in _blocks(saved):
         d_logits = _gradient(device, saved, block, d_value / count)
-        d_labelled[block] = d_logits @ saved.weight.T
+        d_labelled[block] = product(d_logits, saved.weight.T, d_logits.dtype.name)
         part = _product(saved.hidden[block], d_logits, saved.weight)
         d_weight = part if d_weight is None else d_weight + part
     if d_weight is None:
-        d_weight = xp.zeros_like(saved.weight)
+        d_weight = xp.zeros_like(in_dtype(saved.weight, real_of(saved.weight)))
     if saved.where is None:
         return d_labelled.reshape(saved.shape), d_weight
     d_hidden = xp.zeros(saved.shape, saved.hidden.dtype)
@@ -89,17 +91,17 @@ def head_loss_backward(
 
 def _product(hidden: Array, d_logits: Array, weight: Array) -> Array:
     """hidden^T d_logits, in the memory order of the weight."""
+    real = real_of(hidden)
     if weight.flags.c_contiguous:
-        return hidden.T @ d_logits
-    turned: Array = (d_logits.T @ hidden).T
-    return turned
+        return product(hidden.T, d_logits, real)
+    return product(d_logits.T, hidden, real).T
 
 
 def _score(device: Device, saved: Saved, block: slice) -> tuple[Scores, Array, Array]:
     """A block's scores, losses and hits."""
     xp, hidden, labels = device.xp, saved.hidden[block], saved.labels[block]
     real = real_of(hidden)
-    logits = xp.ascontiguousarray(hidden @ saved.weight).astype(real, copy=False)
+    logits = xp.ascontiguousarray(product(hidden, saved.weight, real))
     losses, shift, total = (xp.empty(len(labels), real) for _ in range(3))
     hits = xp.empty(len(labels), "int32")
     kernel = device.kernel(variant("cross_entropy", hidden), "cross_entropy")

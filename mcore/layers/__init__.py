@@ -18,6 +18,7 @@ it is given, never writes to its arguments and never accumulates into anything o
     affine        y = x W + b                              pool        the mean of all tokens so far
     standardise   series in units of their spread          series_loss values and classes of series
     dense         which of these a backend runs itself     engine      the same for optimizers
+    product       matrix products, of bfloat16 too
 
 Import from the modules (`from mcore.layers.linear import linear, linear_backward`): a function
 exported here under its module's name would hide the module.

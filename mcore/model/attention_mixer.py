@@ -15,6 +15,7 @@ from mcore.backend import Backend
 from mcore.layers.dense import dense_of
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
+from mcore.layers.product import in_dtype
 from mcore.model.packed_attention import packed_attention, packed_attention_backward
 from mcore.model.part import DOCUMENT, Params, Shapes, State, merged
 from mcore.model.projection import Projection
@@ -76,14 +77,16 @@ class AttentionMixer:
             k = xp.concatenate([state["k"], k], axis=1)
             v = xp.concatenate([state["v"], v], axis=1)
         h, attention_saved = self._attend((q, k, v), state.get(DOCUMENT))
-        y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
+        flat = in_dtype(h.reshape(*h.shape[:2], -1), x.dtype.name)
+        y, out_saved = linear(flat, params["out.weight"])
         return y, (project_saved, attention_saved, out_saved, (k, v))
 
     def backward(self, saved: Any, dy: Array) -> tuple[Array, Params]:
         """Gradients with respect to x and the parameters."""
-        project_saved, attention_saved, out_saved, _ = saved
+        project_saved, attention_saved, out_saved, (k, _) = saved
         grads: Params = {}
         dh, grads["out.weight"] = linear_backward(out_saved, dy)
+        dh = in_dtype(dh, k.dtype.name)
         dh = dh.reshape(*dh.shape[:2], self.sizes.heads, self.sizes.value)
         packed, kept = attention_saved
         if packed:

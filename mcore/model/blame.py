@@ -12,6 +12,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.layers.norm import rms_norm, rms_norm_backward
+from mcore.layers.product import in_dtype, real_of
 from mcore.model.block import Residual
 from mcore.model.ends import EMBEDDING, FINAL, HEAD
 from mcore.model.look import Look, stages, title
@@ -36,7 +37,7 @@ class _Pass:
 
     def __init__(self, model: Model, tokens: Array, labels: Array, state: State) -> None:
         self.params, self.layout, self.state = model.arrays, model.layout, state
-        self.ends = model.ends
+        self.ends, self.dtype = model.ends, model.dtype
         self.tokens, self.labels = tokens, labels
         self.x: Array = np.zeros(0)
         self.kept: list[Any] = []
@@ -45,7 +46,8 @@ class _Pass:
         """Everything, in the order in which it is computed."""
         for name in self.ends.first():
             yield Look(name, "the parameter", self.params[name])
-        self.x, _ = self.ends.embed(self.params, self.tokens)
+        x, _ = self.ends.embed(self.params, self.tokens)
+        self.x = in_dtype(x, self.dtype)
         for name, part in self.layout.parts.items():
             yield from self._forward(name, part)
         yield from self._loss()
@@ -65,7 +67,7 @@ class _Pass:
             yield Look(place, f"the parameter {parameter}", value)
         for carried, value in state.items():
             yield Look(place, f"the state {carried} it goes on from", value)
-        h, _ = rms_norm(self.x, params["pre.weight"])
+        h, _ = rms_norm(in_dtype(self.x, real_of(self.dtype)), params["pre.weight"])
         yield Look(place, "the norm before it", h, tokens=True)
         if not state:
             yield from stages(name, part.part, params, h)
@@ -76,7 +78,7 @@ class _Pass:
     def _loss(self) -> Iterator[Look]:
         """The last norm and the head, forward and back; leaves the gradient of the last part."""
         yield Look(FINAL, "the parameter", self.params[FINAL])
-        hidden, norm = rms_norm(self.x, self.params[FINAL])
+        hidden, norm = rms_norm(in_dtype(self.x, real_of(self.dtype)), self.params[FINAL])
         yield Look(FINAL, "the last norm", hidden, tokens=True)
         place = EMBEDDING if self.layout.tied else HEAD
         for name in self.ends.last() or (EMBEDDING,):
@@ -86,7 +88,8 @@ class _Pass:
         d_hidden, grads = self.ends.loss_backward(kept, 1.0)
         for gradient in grads.values():
             yield Look(place, "the gradient of the head", gradient)
-        self.x, d_final = rms_norm_backward(norm, d_hidden)
+        dx, d_final = rms_norm_backward(norm, d_hidden)
+        self.x = in_dtype(dx, self.dtype)
         yield Look(FINAL, "the gradient of its input", self.x, backward=True)
         yield Look(FINAL, "the gradient of the last norm", d_final)
 

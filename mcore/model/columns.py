@@ -7,6 +7,7 @@ import numpy as np
 
 from mcore.arrays import Array, namespace
 from mcore.layers.linear import linear, linear_backward
+from mcore.layers.product import in_dtype
 from mcore.layers.shift import token_shift, token_shift_backward
 from mcore.model.part import Params
 from mcore.model.slot import Slot
@@ -32,23 +33,27 @@ def columns(
 ) -> tuple[tuple[Array, Array | None], Any]:
     """z (B, T, all columns) and the last token, where a later call needs it.
 
+    Both have the dtype of the parameters, to which x may be rounded further.
+
     Args:
         last: (B, 1, D) the token before x; None at the start of the sequences.
         reach: (B, T) tokens of its document before each token; None if rows are whole.
     """
     weight, names = params[WEIGHT], shifted(slots)
+    dtype = weight.dtype.name
     if not names:
-        z, saved = linear(x, weight)
+        z, saved = linear(x, weight, dtype)
         return (z, None), saved
-    xp = namespace(x)
+    xp, wide = namespace(x), in_dtype(x, dtype)
     if last is None:
-        last = xp.zeros((x.shape[0], 1, x.shape[2]), x.dtype)
-    (mixed, new_last), shift_saved = token_shift(x, params[MIX], last, reach)
+        last = xp.zeros((x.shape[0], 1, x.shape[2]), dtype)
+    (mixed, new_last), shift_saved = token_shift(wide, params[MIX], last, reach)
+    mixed = in_dtype(mixed, x.dtype.name)
     sources = [mixed[names.index(s.name)] if s.name in names else x for s in slots]
-    z = xp.empty((*x.shape[:2], weight.shape[1]), x.dtype)
+    z = xp.empty((*x.shape[:2], weight.shape[1]), dtype)
     kept = []
     for slot, source in zip(slots, sources, strict=True):
-        z[..., slot.columns], saved = linear(source, weight[:, slot.columns])
+        z[..., slot.columns], saved = linear(source, weight[:, slot.columns], dtype)
         kept.append(saved)
     return (z, new_last), (kept, shift_saved)
 
@@ -67,6 +72,7 @@ def columns_backward(saved: Any, dz: Array, slots: Sequence[Slot]) -> tuple[Arra
     for slot, each in zip(slots, kept, strict=True):
         d_source, d_weight[:, slot.columns] = linear_backward(each, dz[..., slot.columns])
         target = d_mixed[names.index(slot.name)] if slot.name in names else dx
-        target += d_source
+        target += in_dtype(d_source, dz.dtype.name)
     d_unmixed, d_mix, _ = token_shift_backward(shift_saved, d_mixed, xp.zeros_like(dx[:, :1]))
-    return dx + d_unmixed, {WEIGHT: d_weight, MIX: d_mix}
+    dx = in_dtype(dx + d_unmixed, kept[0][0].dtype.name)
+    return dx, {WEIGHT: d_weight, MIX: d_mix}

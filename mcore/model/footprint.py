@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mcore.layers.product import number_type, real_of
 from mcore.model.attention_mixer import AttentionMixer
 from mcore.model.block import Mlp
 from mcore.model.layout import Layout
@@ -55,29 +56,35 @@ class Footprint(NamedTuple):
 
 def footprint(layout: Layout, tokens: int, dtype: str) -> Footprint:
     """Of steps over rows of so many tokens."""
-    itemsize = np.dtype(dtype).itemsize
+    sizes = np.dtype(number_type(dtype)).itemsize, np.dtype(real_of(dtype)).itemsize
+    stream = 2 * layout.width * sizes[0]
     parameters = sum(prod(shape) for shape in layout.shapes().values())
-    kept = [kept_numbers(part.part, tokens) + 2 * layout.width for part in layout.parts.values()]
+    kept = [kept_bytes(part.part, tokens, sizes) + stream for part in layout.parts.values()]
     outputs = layout.ends.outputs
     return Footprint(
-        fixed=COPIES * itemsize * parameters,
-        row=int(itemsize * tokens * (sum(kept) + max(kept) + 2 * layout.width)),
-        logits=2 * itemsize * tokens * outputs,
-        most_logits=2 * itemsize * max(BLOCK, outputs),
+        fixed=COPIES * sizes[1] * parameters,
+        row=int(tokens * (sum(kept) + max(kept) + stream)),
+        logits=sum(sizes) * tokens * outputs,
+        most_logits=sum(sizes) * max(BLOCK, outputs),
     )
 
 
-def kept_numbers(part: Part, tokens: int) -> float:
-    """Numbers per token that a part's forward keeps, its input aside."""
+def kept_bytes(part: Part, tokens: int, sizes: tuple[int, int]) -> float:
+    """Bytes per token that a part's forward keeps, its input aside.
+
+    `sizes` are those of a number that goes from part to part, and of one inside a mixer.
+    """
     if isinstance(part, Parallel):
-        return sum(kept_numbers(each, tokens) for each in part.parts.values())
+        return sum(kept_bytes(each, tokens, sizes) for each in part.parts.values())
     if isinstance(part, Mlp):
-        return 2.0 * part.hidden
-    if isinstance(part, AttentionMixer):
-        return _projected(part.projection) + 2.0 * part.sizes.heads * part.sizes.value
+        return 2.0 * part.hidden * sizes[0]
+    if not isinstance(part, AttentionMixer | MemoryMixer):
+        return 0.0
+    out = part.sizes.heads * part.sizes.value
+    inside = _projected(part.projection) + out
     if isinstance(part, MemoryMixer):
-        return _projected(part.projection) + part.sizes.heads * _remembered(part, tokens)
-    return 0.0
+        inside += part.sizes.heads * _remembered(part, tokens)
+    return inside * sizes[1] + out * sizes[0]
 
 
 def _projected(projection: Projection) -> float:
@@ -88,8 +95,8 @@ def _projected(projection: Projection) -> float:
 
 
 def _remembered(mixer: MemoryMixer, tokens: int) -> float:
-    """Per head: answers, the layer's output, checkpoints, and gates if the readout has any."""
+    """Numbers per head: answers, checkpoints, and gates if the readout has any."""
     cost = mixer.cost
     seen = cost.checkpoints(tokens)
     gates = 2.0 * (seen + 1) if mixer.memory.readout.routing else 0.0
-    return 3.0 * mixer.sizes.value + gates + (seen + 1) * cost.state_numbers / tokens
+    return mixer.sizes.value + gates + (seen + 1) * cost.state_numbers / tokens

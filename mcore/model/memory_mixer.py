@@ -15,6 +15,7 @@ from mcore.cache import MemoryState
 from mcore.layers.dense import dense_of
 from mcore.layers.init import fan_in
 from mcore.layers.linear import linear, linear_backward
+from mcore.layers.product import in_dtype
 from mcore.memory_layer import Memory
 from mcore.model.cost import MemoryCost
 from mcore.model.finish import Finish
@@ -114,7 +115,8 @@ class MemoryMixer:
         declared = {name: inputs[name] for name in self.memory.inputs}
         h, memory_saved = self._remember(declared, state)
         h, finish_saved = self.finish.forward(h, inputs, params)
-        y, out_saved = linear(h.reshape(*h.shape[:2], -1), params["out.weight"])
+        flat = in_dtype(h.reshape(*h.shape[:2], -1), x.dtype.name)
+        y, out_saved = linear(flat, params["out.weight"])
         return y, (project_saved, memory_saved, finish_saved, out_saved)
 
     def backward(self, saved: Any, dy: Array) -> tuple[Array, Params]:
@@ -122,6 +124,7 @@ class MemoryMixer:
         project_saved, memory_saved, finish_saved, out_saved = saved
         grads: Params = {}
         dh, grads["out.weight"] = linear_backward(out_saved, dy)
+        dh = in_dtype(dh, self.memory.dtype)
         dh = dh.reshape(*dh.shape[:2], self.sizes.heads, self.sizes.value)
         dh, d_own, finished = self.finish.backward(finish_saved, dh)
         d_inputs = {**self.memory.backward(memory_saved, dh), **d_own}

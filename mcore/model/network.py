@@ -17,6 +17,7 @@ from mcore.backend import Backend
 from mcore.errors import InputError
 from mcore.layers.dense import dense_of
 from mcore.layers.loss import Loss
+from mcore.layers.product import in_dtype
 from mcore.model.carry import join_states, packed
 from mcore.model.ends import EMBEDDING, FINAL, HEAD
 from mcore.model.layout import Layout
@@ -42,18 +43,25 @@ class Model:
             arrays.
         fixed: arrays that are not trained, on the host: of series, the statistics of the training
             data.
-        dtype: of its numbers.
+        dtype: of what goes from part to part; bfloat16 beside parameters in float32, or theirs.
         backend: what runs the fused operations.
         dense: what runs the dense ones.
         workers: threads that share the rows of a batch in `loss` and its backward. Sums over rows
             are formed per thread, so results are bit-identical for the same number of threads.
     """
 
-    def __init__(self, spec: "Spec", layout: Layout, params: Params, backend: Backend) -> None:
+    def __init__(
+        self,
+        spec: "Spec",
+        layout: Layout,
+        params: Params,
+        backend: Backend,
+        dtype: str | None = None,
+    ) -> None:
         self.spec, self.layout, self.backend = spec, layout, backend
         self.params = {name: _placed(array, backend) for name, array in params.items()}
         self.ends, self.fixed = layout.ends, layout.ends.fixed()
-        self.dtype: str = self.params[FINAL].dtype.name
+        self.dtype: str = dtype or self.params[FINAL].dtype.name
         self.dense = dense_of(backend)
         self.workers = Workers(1 if layout.names_rows else backend.threads)
 
@@ -206,6 +214,7 @@ class Model:
 
     def _hidden(self, data: Array, state: Mapping[str, Array]) -> tuple[Array, Any]:
         x, embedded = self.ends.embed(self.arrays, data)
+        x = in_dtype(x, self.dtype)
         kept = []
         for name, part in self.layout.parts.items():
             own = {n: self.params[full] for n, full in self._names[name].items()}
@@ -216,7 +225,7 @@ class Model:
 
     def _hidden_backward(self, saved: Any, d_hidden: Array, last: Params) -> Params:
         embedded, kept, norm = saved
-        dx, d_final = self.dense.rms_norm.backward(norm, d_hidden)
+        dx, d_final = self.dense.rms_norm.backward(norm, in_dtype(d_hidden, self.dtype))
         grads: Params = {FINAL: d_final}
         for (name, part), part_saved in reversed(
             list(zip(self.layout.parts.items(), kept, strict=True))

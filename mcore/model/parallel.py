@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
 from mcore.layers.gated import blend, blend_backward
 from mcore.layers.linear import linear, linear_backward
+from mcore.layers.product import in_dtype
 from mcore.model.part import Params, Part, Shapes, State, below, merged, prefixed, scoped
 
 NAME = "join"
@@ -33,16 +34,18 @@ class Join:
 
     def forward(self, params: Params, x: Array, answers: list[Array]) -> tuple[Array, Any]:
         """y (B, T, D) of two answers (B, T, D) to x (B, T, D)."""
-        z, linear_saved = linear(x, params[f"{NAME}.weight"])
-        first, second = answers
+        weight = params[f"{NAME}.weight"]
+        z, linear_saved = linear(x, weight, weight.dtype.name)
+        first, second = (in_dtype(answer, weight.dtype.name) for answer in answers)
         y, blend_saved = blend(first, second, z + params[f"{NAME}.bias"])
-        return y, (linear_saved, blend_saved)
+        return in_dtype(y, x.dtype.name), (linear_saved, blend_saved)
 
     def backward(self, saved: Any, dy: Array) -> tuple[Array, list[Array], Params]:
         """Gradients with respect to x, to the answers, and to the parameters."""
         linear_saved, blend_saved = saved
-        *d_answers, dz = blend_backward(blend_saved, dy)
+        *d_answers, dz = blend_backward(blend_saved, in_dtype(dy, linear_saved[2]))
         dx, d_weight = linear_backward(linear_saved, dz)
+        d_answers = [in_dtype(d_answer, dx.dtype.name) for d_answer in d_answers]
         return dx, d_answers, {f"{NAME}.weight": d_weight, f"{NAME}.bias": dz.sum((0, 1))}
 
 
@@ -90,7 +93,7 @@ class Parallel:
     def backward(self, saved: Any, dy: Array) -> tuple[Array, Params]:
         """Gradients with respect to x and the parameters."""
         kept, join_saved = saved
-        dx, d_answers, own = 0.0 * dy, [dy] * len(self.parts), Params()
+        dx, d_answers, own = namespace(dy).zeros_like(dy), [dy] * len(self.parts), Params()
         if self.join is not None:
             dx, d_answers, own = self.join.backward(join_saved, dy)
         grads = [own]

@@ -46,7 +46,7 @@ class Projection(Wiring):
             made = make_input(slot, making, z[..., slot.columns], taps)
             inputs[slot.name], kept[slot.name] = made
         for name, law in self.parameters.items():
-            inputs[name] = params[name] if law.trained else self._fixed(name, x)
+            inputs[name] = params[name] if law.trained else self._fixed(name, z)
         for source in self.derived:
             inputs[source.name], kept[source.name] = source.make(inputs, params)
         tail = whole and next_tail(whole.tail, z[..., : self.convolved])

@@ -14,6 +14,7 @@ from mcore.layers.affine import affine, affine_backward
 from mcore.layers.init import fan_in, normal
 from mcore.layers.loss import Loss
 from mcore.layers.pool import running_mean, running_mean_backward
+from mcore.layers.product import in_dtype
 from mcore.layers.series_loss import series_loss_backward
 from mcore.layers.standardise import standardise
 from mcore.model.ends import HEAD, INPUT
@@ -107,7 +108,7 @@ class SeriesEnds:
 
     def embed_backward(self, saved: Any, dx: Array) -> Params:
         """Gradients of the map and its bias."""
-        _, d_weight, d_bias = affine_backward(saved, dx)
+        _, d_weight, d_bias = affine_backward(saved, in_dtype(dx, saved[2]))
         return {INPUT: d_weight, INPUT_BIAS: d_bias}
 
     def read(self, arrays: Params, hidden: Array, data: Array, state: State) -> tuple[Array, Any]:
@@ -146,7 +147,7 @@ class SeriesEnds:
         return self.width * itemsize + 8 if self.pool else 0
 
     def _raw(self, arrays: Params, hidden: Array, state: State) -> tuple[Array, _Read]:
-        pooled, end = None, State()
+        pooled, end, hidden = None, State(), in_dtype(hidden, arrays[HEAD].dtype.name)
         if self.pool:
             hidden, pooled, end = _pool(hidden, state)
         raw, linear = affine(hidden, arrays[HEAD], arrays[HEAD_BIAS])

@@ -75,7 +75,8 @@ class TokenEnds:
 
     def read(self, arrays: Params, hidden: Array, data: Array, state: State) -> tuple[Array, Any]:
         """Logits (B, T, vocab)."""
-        return linear(hidden, self.weight(arrays))
+        weight = self.weight(arrays)
+        return linear(hidden, weight, weight.dtype.name)
 
     def read_backward(self, saved: Any, d_outputs: Array) -> tuple[Array, Params]:
         """Gradients of hidden and of the head."""

@@ -13,6 +13,7 @@ from mcore.backend import Backend, get_backend
 from mcore.compose import memory
 from mcore.errors import Problem, SpecError
 from mcore.layers.dense import Dense, dense_of
+from mcore.layers.product import HALF, real_of
 from mcore.machine import beyond
 from mcore.memory_layer import Memory
 from mcore.model.attention_mixer import AttentionMixer
@@ -48,16 +49,18 @@ def compile(
         backend, dtype, threads: instead of the spec's.
 
     Raises:
-        SpecError: the spec is wrong, or of a model that this machine has no memory for.
+        SpecError: the spec is wrong, its dtype is not one of the backend's, or it is of a model
+            that this machine has no memory for.
         BackendError: the backend is not installed.
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
     chosen = backend_of(spec, backend, threads)
     dtype = dtype or spec.dtype
+    check_dtype(dtype, chosen)
     layout = layout_of(spec, chosen, dtype)
-    _check_size(layout, dtype, chosen)
+    _check_size(layout, real_of(dtype), chosen)
     rng = np.random.default_rng([spec.train.seed, INIT_STREAM])
-    return Model(spec, layout, layout.init(rng, dtype), chosen)
+    return Model(spec, layout, layout.init(rng, real_of(dtype)), chosen, dtype)
 
 
 def backend_of(spec: Spec, kind: str | None = None, threads: int | None = None) -> Backend:
@@ -69,6 +72,15 @@ def backend_of(spec: Spec, kind: str | None = None, threads: int | None = None) 
     named = spec.backend
     device = named.device if kind in (None, named.kind) else None
     return get_backend(kind or named.kind, threads or named.threads, device)
+
+
+def check_dtype(dtype: str, backend: Backend) -> None:
+    """Raise SpecError unless the backend computes with numbers of this dtype."""
+    able: tuple[str, ...] = getattr(backend, "dtypes", ("float32", "float64"))
+    if dtype not in able:
+        remedy = "; backend: cupy has it" if dtype == HALF else ""
+        message = f"{backend.name} has no {dtype}; {' or '.join(able)} would do{remedy}"
+        raise SpecError([Problem("", "dtype", message)])
 
 
 def device_bytes(backend: Backend) -> int | None:
@@ -95,7 +107,7 @@ def layout_of(spec: Spec, backend: Backend, dtype: str) -> Layout:
     for index, (block, axes) in enumerate(
         zip(model.resolved_blocks(), spec.memories(), strict=True)
     ):
-        core = None if axes is None else memory_of(axes, backend, dtype)
+        core = None if axes is None else memory_of(axes, backend, real_of(dtype))
         mixer = _mixer(block, core, _Around(backend, sizes, gain))
         parts[f"blocks.{index}.mixer"] = Residual(mixer, sizes.width, dense)
         if sizes.hidden:

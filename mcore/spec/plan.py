@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcore.backend import Backend
+from mcore.layers.product import real_of
 from mcore.machine import amount
 from mcore.model.block import Residual
 from mcore.model.footprint import footprint
@@ -16,7 +17,7 @@ from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.parallel import Parallel
 from mcore.model.room import sentence, told
 from mcore.segmentation import Constant
-from mcore.spec.compile import backend_of, device_bytes, layout_of
+from mcore.spec.compile import backend_of, check_dtype, device_bytes, layout_of
 from mcore.spec.load import load_spec
 from mcore.spec.plan_cache import cache_lines
 from mcore.spec.plan_row import PlanRow, first_row, last_row
@@ -90,8 +91,9 @@ def plan(spec: Spec | Mapping[str, Any]) -> Plan:
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
     backend = backend_of(spec)
+    check_dtype(spec.dtype, backend)
     layout = layout_of(spec, backend, spec.dtype)
-    tokens, itemsize = spec.data.length, np.dtype(spec.dtype).itemsize
+    tokens, itemsize = spec.data.length, np.dtype(real_of(spec.dtype)).itemsize
     rows = [first_row(layout.ends)]
     rows += [_row(name, part, tokens, itemsize) for name, part in layout.parts.items()]
     rows.append(last_row(layout.ends, itemsize))

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mcore.errors import InputError, SnapshotError
+from mcore.layers.product import real_of
 from mcore.model import Model
 from mcore.plain_file import inside, is_folder
 from mcore.snapshot import Form, Snapshot, check_fit, read_snapshot
-from mcore.spec.compile import backend_of, layout_of
+from mcore.spec.compile import backend_of, check_dtype, layout_of
 from mcore.spec.load import parse_spec
 
 NAMES = ("best.safetensors", "last.safetensors", "previous.safetensors")
@@ -31,9 +32,11 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
     snapshot = _read(Path(path))
     spec = parse_spec(snapshot.spec, str(path), overrides)
     backend = backend_of(spec)
+    check_dtype(spec.dtype, backend)
     layout = layout_of(spec, backend, spec.dtype)
     params, fixed = layout.shapes(), layout.ends.fixed()
-    declared: dict[str, Form] = {n: (spec.dtype, shape) for n, shape in params.items()}
+    real = real_of(spec.dtype)
+    declared: dict[str, Form] = {n: (real, shape) for n, shape in params.items()}
     declared |= {name: (array.dtype.name, array.shape) for name, array in fixed.items()}
     try:
         check_fit(declared, snapshot.params)
@@ -42,7 +45,8 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
             raise
         remedy = "overrides that keep all parameters would do, e.g. memory.readout=moving_average"
         raise SnapshotError(f"{path}: {error}; {remedy}") from None
-    model = Model(spec, layout, {name: snapshot.params[name] for name in params}, backend)
+    found = {name: snapshot.params[name] for name in params}
+    model = Model(spec, layout, found, backend, spec.dtype)
     try:
         model.standardise({name: snapshot.params[name] for name in fixed})
     except InputError as error:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mcore.errors import Problem, SpecError
+from mcore.layers.product import number_type, real_of
 from mcore.machine import beyond
 from mcore.spec.schema import Spec
 
@@ -19,7 +20,7 @@ def check_batch(spec: Spec) -> None:
     Counted are tokens, labels, what each block is given, and what a readout chooses: less than what
     it takes.
     """
-    model, itemsize = spec.model, np.dtype(spec.dtype).itemsize
+    model, itemsize = spec.model, np.dtype(number_type(spec.dtype)).itemsize
     length = spec.train.truncate or spec.data.length
     token = _TOKEN_BYTES + itemsize * model.width * model.depth + _chosen_bytes(spec)
     too_much = beyond(spec.train.batch * max(length * token, spec.data.length * _TOKEN_BYTES))
@@ -40,7 +41,7 @@ def check_parameters(numbers: int, dtype: str, device: int | None = None) -> Non
 
     `device` are the bytes of the device that they are trained on, if any.
     """
-    if too_much := beyond(_COPIES * numbers * np.dtype(dtype).itemsize, device):
+    if too_much := beyond(_COPIES * numbers * np.dtype(real_of(dtype)).itemsize, device):
         smaller = "a smaller model.width, model.depth or data.vocab would do"
         message = f"to train {numbers:,} parameters takes {too_much}; {smaller}"
         raise SpecError([Problem("", "model", message)])

@@ -50,10 +50,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // m <- b1 m + new1 g;  v <- b2 v + new2 g^2, with new1 = 1 - b1 and new2 = 1 - b2, rounded once;
 // p <- p shrink - step m / (sqrt(v) root + eps), with step = rate / (1 - b1^n) and
-// root = (1 - b2^n)^-1/2. `copies` (or null) are written the new p as tokens are stored.
+// root = (1 - b2^n)^-1/2.
 extern "C" __global__ void __launch_bounds__(THREADS)
     adamw(const unsigned long long* tensors, const unsigned long long* grads,
-          const unsigned long long* copies, const int* chunks, const long long* sizes,
+          const int* chunks, const long long* sizes,
           const Real* decay, const double* found, int count, Real rate, Real b1, Real new1, Real b2,
           Real new2, Real eps, Real step, Real root) {
   double scale = found[1];
@@ -62,13 +62,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   Real *p = at<Real>(tensors, span.tensor), *m = at<Real>(tensors, count + span.tensor),
        *v = at<Real>(tensors, 2 * count + span.tensor);
   const Token* grad = at<const Token>(grads, span.tensor);
-  Token* copy = copies ? at<Token>(copies, span.tensor) : nullptr;
   Real shrink = Real(1) - rate * decay[span.tensor];
   for (long long i = span.begin + threadIdx.x; i < span.end; i += THREADS) {
     Real g = Real(grad[i]) * Real(scale);
     m[i] = b1 * m[i] + new1 * g;
     v[i] = b2 * v[i] + new2 * g * g;
     p[i] = p[i] * shrink - step * m[i] / (sqrt(v[i]) * root + eps);
-    if (copy) copy[i] = Token(p[i]);
   }
 }

@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 from mcore.spec.schema.base import Count, CountOrZero, Finding, Section, refuse
 from mcore.spec.suggest import hint
 
-_ON_HOST = ("numba", "reference")
+ON_HOST = ("numba", "reference")
 
-_OURS = ("cupy", *_ON_HOST)
+_OURS = ("cupy", *ON_HOST)
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class BackendSpec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.device is not None and self.kind in _ON_HOST:
+        if self.device is not None and self.kind in ON_HOST:
             message = f"{self.kind} runs on the host; drop it, or backend.kind: cupy"
             refuse([Finding(("device",), message, (("kind",),))])
         return self

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from mcore.recurrence import RULES
-from mcore.spec.schema.backend import BackendSpec
+from mcore.spec.schema.backend import ON_HOST, BackendSpec
 from mcore.spec.schema.base import Finding, KeyPath, Section, Shorthand, refuse
 from mcore.spec.schema.data import DataSpec, MqarSpec, TextSpec
 from mcore.spec.schema.memory import MemorySpec, memory_findings
@@ -25,8 +25,9 @@ class Spec(Section):
     backend: Annotated[BackendSpec, Shorthand("kind")] = Field(
         default=BackendSpec(), description="Who executes the operations."
     )
-    dtype: Literal["float32", "float64"] = Field(
-        default="float32", description="Type of all numbers."
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32",
+        description="Type of all numbers; bfloat16: of activations, beside float32 parameters.",
     )
     compare: Annotated[dict[_VariantName, dict[str, Any]], Field(max_length=64)] = Field(
         default={},
@@ -47,7 +48,7 @@ class Spec(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         found = _length_findings(self, self.memory, ("memory",)) + _width_findings(self)
-        found += _truncate_findings(self) + _document_findings(self)
+        found += _truncate_findings(self) + _document_findings(self) + _dtype_findings(self)
         for index, block in enumerate(self.model.blocks or ()):
             if block.memory is not None:
                 path = ("model", "blocks", index, "memory")
@@ -93,6 +94,14 @@ def _truncate_findings(spec: Spec) -> list[Finding]:
         return []
     message = f"{whole[0]} cuts need the whole row; drop truncate, or cut by constant or adaptive"
     return [Finding(path, message, (("memory", "segmentation"),))]
+
+
+def _dtype_findings(spec: Spec) -> list[Finding]:
+    """Our backends on the host have no products of bfloat16."""
+    if spec.dtype != "bfloat16" or spec.backend.kind not in ON_HOST:
+        return []
+    message = f"bfloat16 is for backend: cupy; {spec.backend.kind} runs float32 or float64"
+    return [Finding(("dtype",), message, (("backend",),))]
 
 
 def _document_findings(spec: Spec) -> list[Finding]:
