@@ -28,6 +28,7 @@ from mcore.axes import make_recurrence
 from mcore.backend import Stored
 from mcore.backends.cupy_gpu.emulation.array import traffic
 from mcore.backends.cupy_gpu.fused import Scans, fused_layer
+from mcore.errors import BackendError
 from mcore.recurrence import Recurrence
 from mcore.router import Pool, Router
 from mcore.testing.gradcheck import check_pair
@@ -48,9 +49,12 @@ LAYERS = {
 }
 
 
-def layer_arrays(case: Case, rule: Recurrence, dtype: str) -> Any:
+def layer_arrays(
+    case: Case, rule: Recurrence, dtype: str, widths: tuple[int, int] | None = None
+) -> Any:
     """(inputs, queries, stored) of a layer whose scan is given, and gradients of its answer."""
-    rng, segments, (keys, values) = np.random.default_rng(0), cuts(case), WIDTHS[dtype]
+    rng, segments = np.random.default_rng(0), cuts(case)
+    keys, values = widths or WIDTHS[dtype]
     extra = rule.kind == "swla", rule.kind == "swla" or not rule.linear_read
     lead = (case.rows, case.tokens, HEADS)
     q, k, u = (normal(rng, dtype, *lead, keys) for _ in range(3))
@@ -82,7 +86,7 @@ def both_ways(case: Case, layer: tuple[Recurrence, Router], arrays: Any, seed: i
     backend = gpu(seed)
     arguments, d_answer = up(backend, arrays)
     fused = made(backend, *layer)
-    answer, saved = fused.forward(*arguments, cuts(case))
+    answer, saved = fused.forward(*(*arguments, cuts(case)))
     return down(backend, (answer, fused.backward(saved, *d_answer)))
 
 
@@ -92,8 +96,8 @@ def both_ways(case: Case, layer: tuple[Recurrence, Router], arrays: Any, seed: i
 def test_a_layer_is_its_operations(case: Case, layer: Any, dtype: str) -> None:
     arrays = layer_arrays(case, layer[0], dtype)
     arguments, d_answer = double(arrays)
-    composed = Composed(*layer, GivenScan())
-    answer, saved = composed.forward(*arguments, cuts(case))
+    composed = Composed(layer[0], layer[1], GivenScan())
+    answer, saved = composed.forward(*(*arguments, cuts(case)))
     want = answer, composed.backward(saved, *d_answer)
     assert_near(both_ways(case, layer, arrays), want, dtype)
 
@@ -157,7 +161,7 @@ def test_a_second_call_waits_for_nothing(name: str) -> None:
     fused = made(backend, *layer)
     for _ in range(2):
         traffic.reset()
-        _, saved = fused.forward(*arguments, cuts(case))
+        _, saved = fused.forward(*(*arguments, cuts(case)))
         fused.backward(saved, *d_answer)
     assert (traffic.down, traffic.up) == (0, 0)
 
@@ -168,8 +172,8 @@ def test_many_readers_of_one_checkpoint() -> None:
     (inputs, u, stored), d_answer = layer_arrays(case, layer[0], "float64")
     inputs["k"][:, :100] += 3
     arrays = (inputs, 3 + 0 * u, stored), d_answer
-    composed = Composed(*layer, GivenScan())
-    answer, saved = composed.forward(*arrays[0], cuts(case))
+    composed = Composed(layer[0], layer[1], GivenScan())
+    answer, saved = composed.forward(*(*arrays[0], cuts(case)))
     want = answer, composed.backward(saved, *d_answer)
     assert_near(both_ways(case, layer, arrays), want, "float64")
 
@@ -194,7 +198,32 @@ def test_gradients_of_the_ends_may_be_missing() -> None:
     case, layer, backend = CASES["ragged"], LAYERS["all"], gpu()
     arguments, (dy, d_states, d_contexts) = up(backend, layer_arrays(case, layer[0], "float64"))
     fused = made(backend, *layer)
-    _, saved = fused.forward(*arguments, cuts(case))
+    _, saved = fused.forward(*(*arguments, cuts(case)))
     missing = flat(down(backend, fused.backward(saved, dy, None, None)))
     zero = flat(down(backend, fused.backward(saved, dy, 0 * d_states, 0 * d_contexts)))
     assert all(np.array_equal(a, b) for a, b in zip(missing, zero, strict=True))
+
+
+WIDE = {
+    "all, divided": (DIVIDED, Router()),
+    "best": (PLAIN, Router(top_k=1)),
+}
+
+
+@pytest.mark.parametrize("layer", WIDE.values(), ids=WIDE.keys())
+def test_wide_heads_come_in_slabs(layer: Any) -> None:
+    """States that a block cannot hold at once."""
+    case = Case(1, 9, {"kind": "constant", "length": 4})
+    arrays = layer_arrays(case, layer[0], "float64", (70, 66))
+    (inputs, u, stored), d_answer = arrays
+    composed = Composed(layer[0], layer[1], GivenScan())
+    answer, saved = composed.forward(inputs, u, stored, cuts(case))
+    want = answer, composed.backward(saved, *d_answer)
+    assert_near(both_ways(case, layer, arrays), want, "float64")
+
+
+def test_heads_that_are_too_wide_are_refused() -> None:
+    case, layer, backend = CASES["ragged"], LAYERS["all"], gpu()
+    arguments, _ = up(backend, layer_arrays(case, layer[0], "float32", (300, 2)))
+    with pytest.raises(BackendError, match="300 and 2 channels per head are too wide"):
+        made(backend, *layer).forward(*(*arguments, cuts(case)))

@@ -51,8 +51,8 @@ def routing(case: Case, dtype: str, width: int) -> tuple[Any, Pool, Any]:
 def both_ways(case: Case, router: Router, dtype: str, width: int, seed: int = 1) -> Any:
     """What routing and its backward give, on the GPU."""
     backend, segments = gpu(seed), cuts(case)
-    vectors, pool, d = up(backend, routing(case, dtype, width))
-    routes, saved = backend.route(*vectors, segments, router, pool)
+    (u, keys), pool, d = up(backend, routing(case, dtype, width))
+    routes, saved = backend.route(u, keys, segments, router, pool)
     return down(backend, (routes, backend.route_backward(saved, *d)))
 
 
@@ -74,7 +74,8 @@ def test_ties_go_to_the_lower_index() -> None:
     same = np.ascontiguousarray(np.broadcast_to(keys[:, :1], keys.shape))
     for top_k in (1, 3):
         router = Router(top_k)
-        got, _ = backend.route(*up(backend, (u, same)), cuts(case), router, up(backend, pool))
+        arrays = up(backend, (u, same, pool))
+        got, _ = backend.route(arrays[0], arrays[1], cuts(case), router, arrays[2])
         want, _ = REFERENCE.route(u, same, cuts(case), router, pool)
         np.testing.assert_allclose(down(backend, got.gates), want.gates, atol=1e-15)
 
@@ -85,7 +86,7 @@ def test_backward_is_the_derivative() -> None:
 
     def forward(u: Any, keys: Any, contexts: Any, before: Any) -> Any:
         arrays = up(backend, (u, keys, Pool(contexts, before)))
-        routes, saved = backend.route(*arrays[:2], cuts(case), Router(), arrays[2])
+        routes, saved = backend.route(arrays[0], arrays[1], cuts(case), Router(), arrays[2])
         return tuple(down(backend, routes)), saved
 
     def backward(saved: Any, *d_routes: Any) -> Any:
@@ -103,9 +104,9 @@ def test_any_order_of_threads_gives_the_same_bits() -> None:
 
 def test_a_second_call_waits_for_nothing() -> None:
     case, backend = CASES["ragged"], gpu()
-    vectors, pool, d = up(backend, routing(case, "float64", 3))
+    (u, keys), pool, d = up(backend, routing(case, "float64", 3))
     for _ in range(2):
         traffic.reset()
-        _, saved = backend.route(*vectors, cuts(case), Router(top_k=1, seed=1), pool)
+        _, saved = backend.route(u, keys, cuts(case), Router(top_k=1, seed=1), pool)
         backend.route_backward(saved, *d)
     assert (traffic.down, traffic.up) == (0, 0)

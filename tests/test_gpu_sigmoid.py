@@ -33,9 +33,10 @@ from mcore.testing.strategies import Example, Sizes
 RULES = {name: make_recurrence(name) for name in ("gla", "swla")}
 
 
-def reading(case: Case, rule: Recurrence, dtype: str) -> Any:
+def reading(case: Case, rule: Recurrence, dtype: str, widths: tuple[int, int] | None = None) -> Any:
     """(q, reads, checkpoints, gates), and a gradient of y."""
-    rng, columns, (keys, values) = np.random.default_rng(0), cuts(case).columns, WIDTHS[dtype]
+    rng, columns = np.random.default_rng(0), cuts(case).columns
+    keys, values = widths or WIDTHS[dtype]
     lead, extra = (case.rows, case.tokens, HEADS), rule.kind == "swla"
     size = (keys + extra) * (values + extra)
     matrix = (HEADS, values, values)
@@ -51,7 +52,7 @@ def both_ways(case: Case, rule: Recurrence, arrays: Any, seed: int = 1) -> Any:
     arguments, dy = up(backend, arrays)
     layer = backend.sigmoid_read(rule)
     assert layer is not None
-    y, saved = layer.forward(*arguments, cuts(case))
+    y, saved = layer.forward(*(*arguments, cuts(case)))
     return down(backend, (y, layer.backward(saved, dy)))
 
 
@@ -62,7 +63,7 @@ def test_a_sigmoid_read_is_its_operations(case: Case, rule: Recurrence, dtype: s
     arrays = reading(case, rule, dtype)
     arguments, dy = double(arrays)
     composed = ComposedSigmoid(rule)
-    y, saved = composed.forward(*arguments, cuts(case))
+    y, saved = composed.forward(*(*arguments, cuts(case)))
     assert_near(both_ways(case, rule, arrays), (y, composed.backward(saved, dy)), dtype)
 
 
@@ -87,7 +88,8 @@ def test_documents_and_states(start: str) -> None:
 
 def test_a_memory_without_checkpoints() -> None:
     axes: Any = {"recurrence": "delta", "segmentation": "none", "readout": "sigmoid"}
-    example = Example({**axes, "start": "independent"}, Sizes(1, 3, 1, 3, 2), 0)
+    axes["start"] = "independent"
+    example = Example(axes, Sizes(1, 3, 1, 3, 2), 0)
     assert "sigmoid_backward" in hold(example, "float64")
 
 
@@ -99,7 +101,7 @@ def test_backward_is_the_derivative() -> None:
 
     def forward(q: Any, reads: Any, states: Any, *gates: Any) -> Any:
         arrays = up(backend, (q, reads, states, AnswerGates(*gates)))
-        y, saved = layer.forward(*arrays, cuts(case))
+        y, saved = layer.forward(*(*arrays, cuts(case)))
         return down(backend, y), saved
 
     def backward(saved: Any, dy: Any) -> Any:
@@ -108,6 +110,16 @@ def test_backward_is_the_derivative() -> None:
 
     named = {"q": q, "reads": reads, "states": states, **gates._asdict()}
     check_pair(forward, backward, named)
+
+
+def test_wide_heads_come_in_parts() -> None:
+    """Matrices that a block cannot hold at once."""
+    case, rule = Case(1, 9, {"kind": "constant", "length": 4}), RULES["gla"]
+    arrays = reading(case, rule, "float64", (70, 9))
+    arguments, dy = arrays
+    composed = ComposedSigmoid(rule)
+    y, saved = composed.forward(*(*arguments, cuts(case)))
+    assert_near(both_ways(case, rule, arrays), (y, composed.backward(saved, dy)), "float64")
 
 
 def test_any_order_of_threads_gives_the_same_bits() -> None:
@@ -123,7 +135,7 @@ def test_a_second_call_waits_for_nothing() -> None:
     assert layer is not None
     for _ in range(2):
         traffic.reset()
-        _, saved = layer.forward(*arguments, cuts(case))
+        _, saved = layer.forward(*(*arguments, cuts(case)))
         layer.backward(saved, dy)
     assert (traffic.down, traffic.up) == (0, 0)
 
