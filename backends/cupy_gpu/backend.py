@@ -32,6 +32,7 @@ class CupyBackend:
     Args:
         threads: of the host; takes no notice of it.
         device: number of the GPU, or what stands for one; None for the current GPU.
+        products: `float32` or `tf32`; see `mcore.backend.get_backend`.
 
     Attributes:
         device: what runs the kernels.
@@ -43,8 +44,14 @@ class CupyBackend:
     dtypes = ("float32", "float64", "bfloat16")
     threads = 1
 
-    def __init__(self, threads: int | None = None, device: Device | int | None = None) -> None:
-        chosen = chosen_device(device) if device is None or isinstance(device, int) else device
+    def __init__(
+        self,
+        threads: int | None = None,
+        device: Device | int | None = None,
+        products: str = "float32",
+    ) -> None:
+        named = device is None or isinstance(device, int)
+        chosen = chosen_device(device, products) if named else device
         self.device: Device = chosen
         self.xp = chosen.xp
         self.dense = dense_on(chosen)
@@ -156,15 +163,15 @@ class CupyBackend:
         return moved(arguments, self.xp.ascontiguousarray, self.xp.ndarray)
 
 
-def chosen_device(index: int | None = None) -> Device:
+def chosen_device(index: int | None, products: str) -> Device:
     """The GPU with this number, or the current one; or what stands for it."""
     count = int(os.environ.get(EMULATED) or 0)
     if not count:
-        return CudaDevice(index)
+        return CudaDevice(index, products)
     from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 
     check_index(index, count)
-    return EmulatedDevice()
+    return EmulatedDevice(products=products)
 
 
 _ON_HOST = {name: on_host(name) for name in ("scan", "read", "soup")}

@@ -24,24 +24,29 @@ class CudaDevice:
     Args:
         index: among those visible (`CUDA_VISIBLE_DEVICES`). Becomes the current device of the
             calling thread; None takes that device as it is.
+        products: how kernels, and cuBLAS in the whole process, multiply float32.
 
     Raises:
         BackendError: CuPy, the driver or the device is missing; says what would do.
     """
 
-    def __init__(self, index: int | None = None) -> None:
+    def __init__(self, index: int | None = None, products: str = "float32") -> None:
         self.xp: ModuleType = usable_cupy()
         count = self.xp.cuda.runtime.getDeviceCount()
         check_index(index, count)
         if index is not None:
             self.xp.cuda.Device(index).use()
         self.index = self.xp.cuda.Device().id
+        self.products = products
+        if products == "tf32":
+            _let_cublas_round(self.xp)
         bring(self.xp, self._half_product)
         self.name = self.xp.cuda.runtime.getDeviceProperties(self.index)["name"].decode()
         self._kernels: dict[tuple[Variant, str], Any] = {}
 
     def kernel(self, variant: Variant, name: str) -> Kernel:
         """See `Device.kernel`."""
+        variant = variant.multiplied(self.products)
         raw = self._kernels.get((variant, name))
         if raw is None:
             with self.xp.cuda.Device(self.index):
@@ -138,6 +143,12 @@ def _without(cupy: Any, error: Exception) -> str:
             "a newer driver, or pip install 'mcore[cuda12]', would do"
         )
     return f"no GPU can be used: {error}"
+
+
+def _let_cublas_round(cupy: Any) -> None:
+    from cupy._core._routines_linalg import COMPUTE_TYPE_TF32
+
+    cupy._core.set_compute_type("float32", COMPUTE_TYPE_TF32)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Cached reads and soup of a matrix LSTM on the GPU: weights, and a plain read of C.
 
-    read    y = sum_i g_i C_i^T q / (max(|n_i . q|, e^-m_i) + eps)
-    soup    numerators and denominators are mixed, weighed by g_i e^(m_i - m*), then divided
+read    y = sum_i g_i C_i^T q / (max(|n_i . q|, e^-m_i) + eps)
+soup    numerators and denominators are mixed, weighed by g_i e^(m_i - m*), then divided
 """
 
 from typing import NamedTuple

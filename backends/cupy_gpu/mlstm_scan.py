@@ -98,10 +98,17 @@ def answered(
     B, T, H, K, _, S = laid.shape
     forget, write, largest = (laid.empty(B, T, H) for _ in range(3))
     ends = xp.zeros((B, S, H, (K + 1) * (values + 1)), real)
-    run_runs(laid, cuts, "mlstm_scan.mlstm_maxima", (*(x[n] for n in gates), carry, forget, write, largest, ends))
+    run_runs(
+        laid,
+        cuts,
+        "mlstm_scan.mlstm_maxima",
+        (*(x[n] for n in gates), carry, forget, write, largest, ends),
+    )
     key, value = xp.empty_like(x["k"]), xp.empty((B, T, H, values + 1), token)
     run_tokens(laid, "mlstm_scan.mlstm_written", (x["k"], x["v"], write, key, value, K, values))
-    found, saved = decayed_scan.scan(laid, Tokens(x["q"], key, value, forget, None), _body(laid, carry))
+    found, saved = decayed_scan.scan(
+        laid, Tokens(x["q"], key, value, forget, None), _body(laid, carry)
+    )
     ends[..., : K * (values + 1)] = found.checkpoints
     dtypes = inputs["igate"].dtype, inputs["fgate"].dtype
     return Online(x, carry, write, largest, found.reads, saved, cuts, dtypes), ends
@@ -138,7 +145,9 @@ def run_tokens(laid: Layout, name: str, values: tuple[Any, ...]) -> None:
 def run_runs(laid: Layout, cuts: Cuts, name: str, values: tuple[Any, ...]) -> None:
     """`family.kernel`, with a warp for each run and head."""
     B, T, H, K, V, S = laid.shape
-    _run(laid, name, (*values, cuts.bounds, cuts.restart, cuts.segment, T, H, K, V - 1, S, B * S * H))
+    _run(
+        laid, name, (*values, cuts.bounds, cuts.restart, cuts.segment, T, H, K, V - 1, S, B * S * H)
+    )
 
 
 def _run(laid: Layout, name: str, values: tuple[Any, ...]) -> None:
@@ -152,7 +161,9 @@ def _body(laid: Layout, states: Array | None) -> Array | None:
     """C and n alone: (..., P) to (..., K (V + 1))."""
     if states is None:
         return None
-    body: Array = laid.device.xp.ascontiguousarray(states[..., : laid.shape.keys * laid.shape.values])
+    body: Array = laid.device.xp.ascontiguousarray(
+        states[..., : laid.shape.keys * laid.shape.values]
+    )
     return body
 
 

@@ -14,6 +14,9 @@ FOLDER = Path(__file__).parent / "cuda"
 REALS = {"float32": "float", "float64": "double", "bfloat16": "Bfloat16"}
 """What CUDA calls a dtype."""
 
+PRODUCTS = {"float32": 3, "tf32": 1}
+"""From how many products of TF32 inputs one of float32 is made; see `mma.cuh`."""
+
 _INCLUDE = re.compile(r'\s*#include "([\w.]+)"\s*$')
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 
@@ -32,6 +35,10 @@ class Variant(NamedTuple):
     real: str
     token: str
     sizes: tuple[tuple[str, int], ...] = ()
+
+    def multiplied(self, products: str) -> "Variant":
+        """The same with float32 products formed in this way (`PRODUCTS`)."""
+        return self._replace(sizes=(*self.sizes, ("MC_PRODUCTS", PRODUCTS[products])))
 
     @property
     def options(self) -> tuple[str, ...]:

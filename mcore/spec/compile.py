@@ -70,8 +70,9 @@ def backend_of(spec: Spec, kind: str | None = None, threads: int | None = None) 
         BackendError: it is not installed, or cannot run here; says what would do.
     """
     named = spec.backend
-    device = named.device if kind in (None, named.kind) else None
-    return get_backend(kind or named.kind, threads or named.threads, device)
+    same = kind in (None, named.kind)
+    device, products = (named.device, named.products) if same else (None, None)
+    return get_backend(kind or named.kind, threads or named.threads, device, products)
 
 
 def check_dtype(dtype: str, backend: Backend) -> None:

@@ -36,19 +36,26 @@ class EmulatedDevice:
         sanitize: whether kernels are built with the address and undefined-behaviour sanitizers,
             whose libraries must then have been loaded before Python's.
         edit: changes the text of every source before it is built: tests plant mistakes with it.
+        products: how kernels multiply float32.
     """
 
     name = "emulated on the CPU"
 
     def __init__(
-        self, seed: int = 0, sanitize: bool = False, edit: Callable[[str], str] | None = None
+        self,
+        seed: int = 0,
+        sanitize: bool = False,
+        edit: Callable[[str], str] | None = None,
+        products: str = "float32",
     ) -> None:
         self.xp: ModuleType = namespace
+        self.products = products
         self.seed, self.sanitize, self.edit = seed, sanitize, edit
         self._captured: list[Callable[[], None]] | None = None
 
     def kernel(self, variant: Variant, name: str) -> Kernel:
         """See `Device.kernel`."""
+        variant = variant.multiplied(self.products)
         text = source(variant.family)
         library = built(variant, self.edit(text) if self.edit else text, self.sanitize)
         launch = getattr(library, f"mc_launch_{name}")

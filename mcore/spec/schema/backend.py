@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
@@ -46,9 +46,18 @@ class BackendSpec(Section):
         description="Which GPU, of a backend that runs on one; the current one if null.",
     )
 
+    products: Literal["float32", "tf32"] | None = Field(
+        default=None,
+        description="How a GPU multiplies float32: exactly (the default), or rounded to TF32.",
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.device is not None and self.kind in ON_HOST:
-            message = f"{self.kind} runs on the host; drop it, or backend.kind: cupy"
-            refuse([Finding(("device",), message, (("kind",),))])
+        message = f"{self.kind} runs on the host; drop it, or backend.kind: cupy"
+        found = [
+            Finding((name,), message, (("kind",),))
+            for name in ("device", "products")
+            if getattr(self, name) is not None and self.kind in ON_HOST
+        ]
+        refuse(found)
         return self
