@@ -50,12 +50,12 @@ class CupyBackend:
         device: Device | int | None = None,
         products: str = "float32",
     ) -> None:
-        named = device is None or isinstance(device, int)
-        chosen = chosen_device(device, products) if named else device
-        self.device: Device = chosen
-        self.xp = chosen.xp
-        self.dense = dense_on(chosen)
-        self.adamw = FusedAdamW(chosen)
+        if device is None or isinstance(device, int):
+            device = chosen_device(device, products)
+        self.device: Device = device
+        self.xp = device.xp
+        self.dense = dense_on(device)
+        self.adamw = FusedAdamW(device)
 
     def room(self) -> Room:
         """Bytes of the device's memory."""
