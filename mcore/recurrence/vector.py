@@ -95,7 +95,7 @@ class VectorMemory(Recurrence):
 
     def read_backward(self, state: Array, q: Array, dy: Array) -> tuple[Array, Array]:
         """`dh = dy`; nothing else was read."""
-        d_state = np.zeros((*dy.shape[:-1], *state.shape[-2:]), dy.dtype)
+        d_state = namespace(dy).zeros((*dy.shape[:-1], *state.shape[-2:]), dy.dtype)
         d_state[..., 0, :] = dy
         return d_state, np.zeros_like(q)
 

@@ -2,7 +2,8 @@
 
 It mixes with its like and with scalars only; turning it into a NumPy array takes an explicit
 `asnumpy`. Reading numbers (`float`, `bool`, a mask's count) waits for a device, so it is counted.
-What CuPy 14 does not have is not here: functions, methods, options, `reduce` of a ufunc.
+What CuPy 14 does not have is not here: functions, methods, options, `reduce` of a ufunc. Stricter
+than CuPy in one thing: an index that lies on the host is refused, where CuPy copies it each time.
 """
 
 from collections.abc import Callable, Iterator
