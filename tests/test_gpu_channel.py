@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 from gpu_cases import hold
-from gpu_problems import CASES, Case, assert_near, by_reference, gpu, on_gpu, problem
+from gpu_problems import (
+    CASES,
+    Case,
+    assert_near,
+    by_reference,
+    gpu,
+    hold_packed,
+    on_gpu,
+    problem,
+)
 
 from mcore.backends.cupy_gpu.channel_chunks import cut, tiles_for
 from mcore.backends.cupy_gpu.emulation.array import traffic
@@ -59,6 +68,12 @@ def test_memories_scan_as_the_reference_does(kind: str, start: str, readout: str
     }
     compared = hold(Example(composition, Sizes(2, 33, 2, 16, 16), 0), "float64")
     assert compared & {"scan_backward", "fused_backward"}
+
+
+@pytest.mark.parametrize("start", ["independent", "checkpoint"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_documents_and_states_do_as_well(kind: str, start: str) -> None:
+    assert {"scan", "scan_backward"} <= hold_packed(kind, start, "residual")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -80,6 +80,10 @@ class Tiles(NamedTuple):
         subs = self.chunk // SUB
         return (subs + (subs + 1) ** 2) * self.keys
 
+    def multiplying(self) -> int:
+        """Numbers in shared memory of what a chunk adds to a state, or to its gradient."""
+        return 2 * self.operands + self.factors + self.rows
+
     def walking(self) -> int:
         """Numbers in shared memory of a kernel that goes past the chunks of a run."""
         values = self.pairs * self.rows + (self.pairs - 1) * self.state

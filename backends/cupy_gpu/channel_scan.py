@@ -43,22 +43,31 @@ class Call(NamedTuple):
         _, heads, keys, values = self.widths
         return (len(self.chunks.table), heads, keys, values)
 
-    def run_chunks(self, device: Device, name: str, arrays: list[Any], numbers: int) -> None:
-        """A kernel that does every chunk and head by itself; numbers: in shared memory."""
-        grid = (len(self.chunks.table), self.widths[1])
+    def run_chunks(
+        self, device: Device, name: str, arrays: list[Any], numbers: int, tiles: int = 1
+    ) -> None:
+        """A kernel that does every chunk, head and tile by itself; numbers: in shared memory."""
+        grid = (len(self.chunks.table), self.widths[1], tiles)
         held = [*arrays, self.chunks.table, *self.widths]
         device.kernel(self.variant, name)(grid, THREADS, held, numbers * self.itemsize)
 
-    def run_walk(
-        self, device: Device, name: str, arrays: list[Any], flags: tuple[bool, ...] = ()
-    ) -> None:
-        """A kernel that goes past the chunks of every run."""
-        _, heads, _, values = self.widths
-        grid = (self.rows * self.segments, heads, -(-values // self.tiles.values))
+    def run_runs(self, device: Device, name: str, arrays: list[Any], numbers: int, tiles: int) -> None:
+        """A kernel that goes past the chunks of every run; numbers: in shared memory."""
+        grid = (self.rows * self.segments, self.widths[1], tiles)
         cuts = [self.cuts.bounds, self.cuts.restart, self.chunks.firsts]
+        arrays, flags = ([x for x in arrays if isinstance(x, bool) == flag] for flag in (False, True))
         held = [*arrays, *cuts, *flags, self.segments, *self.widths]
-        shared = self.tiles.walking() * self.itemsize
-        device.kernel(self.variant, name)(grid, THREADS, held, shared)
+        device.kernel(self.variant, name)(grid, THREADS, held, numbers * self.itemsize)
+
+    @property
+    def value_tiles(self) -> int:
+        """Tiles of values."""
+        return -(-self.widths[3] // self.tiles.values)
+
+    @property
+    def entry_tiles(self) -> int:
+        """Blocks that hold a thread for each entry of a state."""
+        return -(-self.widths[2] * self.widths[3] // THREADS[0])
 
     @property
     def itemsize(self) -> int:
@@ -84,7 +93,7 @@ def scan(
     real = call.variant.real
     shape = (call.rows, call.segments, heads, keys * values)
     checkpoints, reads = device.xp.zeros(shape, real), device.xp.empty_like(x["v"])
-    states = channel_states(device, call, x, (start, checkpoints), apart=False)
+    states, _ = channel_states(device, call, x, (start, checkpoints), apart=False)
     arrays = [x["q"], x["k"], x["v"], x["log_decay"], states, reads]
     call.run_chunks(device, "channel_answers", arrays, call.tiles.answering())
     return Scan(reads, checkpoints), ScanSaved(call, x, start, checkpoints)
@@ -97,11 +106,13 @@ def scan_backward(
     call, x, xp = saved.call, saved.inputs, device.xp
     d_reads = xp.ascontiguousarray(d_reads, x["v"].dtype)
     d_ends = xp.ascontiguousarray(d_checkpoints, call.variant.real)
-    states = channel_states(device, call, x, (saved.carry, saved.checkpoints), apart=True)
+    states, wholes = channel_states(device, call, x, (saved.carry, saved.checkpoints), apart=True)
     d_states = xp.empty_like(states)
+    arrays = [x["q"], d_reads, x["log_decay"], d_states]
+    call.run_chunks(device, "channel_reads", arrays, call.tiles.multiplying(), call.value_tiles)
     d_carry = None if saved.carry is None else xp.zeros_like(saved.carry)
-    arrays = [x["q"], x["log_decay"], d_reads, d_ends, d_carry, d_states]
-    call.run_walk(device, "channel_state_gradients", arrays)
+    arrays = [wholes, d_ends, d_carry, d_states]
+    call.run_runs(device, "channel_state_gradients", arrays, 0, call.entry_tiles)
     found = {name: xp.empty_like(x[name]) for name in ("q", "k", "v", "log_decay")}
     arrays = [x["q"], x["k"], x["v"], x["log_decay"], states, d_states, d_reads, *found.values()]
     call.run_chunks(device, "channel_gradients", arrays, call.tiles.differentiating())
@@ -114,15 +125,18 @@ def channel_states(
     x: dict[str, Array],
     known: tuple[Array | None, Array],
     apart: bool,
-) -> Array:
-    """The state before each chunk; known: that which comes in, and checkpoints.
+) -> tuple[Array, Array]:
+    """The state before each chunk, and decays of chunks; known: what comes in, and checkpoints.
 
     Checkpoints are written; or, if every segment goes on from them `apart`, read.
     """
-    states = device.xp.empty(call.states, call.variant.real)
-    arrays = [x["k"], x["v"], x["log_decay"], *known, states]
-    call.run_walk(device, "channel_states", arrays, (apart,))
-    return states
+    xp, real = device.xp, call.variant.real
+    states, wholes = xp.empty(call.states, real), xp.empty(call.states[:3], real)
+    arrays = [x["k"], x["v"], x["log_decay"], states, wholes]
+    call.run_chunks(device, "channel_writes", arrays, call.tiles.multiplying(), call.value_tiles)
+    arrays = [wholes, *known, states, apart]
+    call.run_runs(device, "channel_states", arrays, 0, call.entry_tiles)
+    return states, wholes
 
 
 def opened(

@@ -4,7 +4,7 @@ read    y = sum_i g_i C_i^T q / (max(|n_i . q|, e^-m_i) + eps)
 soup    numerators and denominators are mixed, weighed by g_i e^(m_i - m*), then divided
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.anatomy import Anatomy
@@ -115,8 +115,9 @@ def soup(
     lead = laid.shape[:3]
     weights = xp.zeros((*lead, states.shape[1]), laid.real)
     weight, mixed, seen, saved = laid.empty(*lead), laid.empty(*lead), None, None
-    arrays = (states, online.largest, gates, sight.first, sight.last, weights, weight, mixed)
-    run_tokens(laid, "mlstm_soup.mlstm_shares", (*arrays, *_sizes(form, weights)))
+    given = (states, online.largest, gates, sight.first, sight.last)
+    out = (weights, weight, mixed, *_sizes(form, weights))
+    run_tokens(laid, "mlstm_soup.mlstm_shares", (*given, *out))
     if states.shape[1]:
         seen, saved = read_as(device, form, online.x["q"], states, weights, segments)
     y = xp.empty_like(online.x["v"])
@@ -134,19 +135,20 @@ def soup_backward(
     dy = xp.ascontiguousarray(dy, online.x["v"].dtype)
     d_answers, d_weight, d_mixed = (xp.empty_like(x) for x in (online.answers, weight, mixed))
     d_seen = None if saved.seen is None else xp.empty_like(saved.seen)
-    given = (online.answers, saved.seen, weight, mixed, dy)
-    out = (d_answers, d_seen, d_weight, d_mixed, online.widths[1])
+    given: tuple[Any, ...] = (online.answers, saved.seen, weight, mixed, dy)
+    out: tuple[Any, ...] = (d_answers, d_seen, d_weight, d_mixed, online.widths[1])
     run_tokens(laid, "mlstm_scan.mlstm_divide_backward", (*given, *out))
     dq, d_states = None, xp.zeros_like(states)
     d_weights = xp.zeros((*laid.shape[:3], states.shape[1]), laid.real)
-    if saved.read is not None:
+    if saved.read is not None and d_seen is not None:
         dq, d_states, d_weights = plain_read_backward(device, saved.read, d_seen)
     d_gates, d_maxima = xp.zeros_like(saved.gates), xp.zeros_like(d_weights)
     d_largest = xp.empty_like(mixed)
     sight, form = saved.sight, matrix(laid.shape.keys, states.shape[-1], normalized=True)
-    arrays = (states, online.largest, saved.gates, mixed, sight.first, sight.last)
-    arrays += (d_weights, d_weight, d_mixed, d_gates, d_maxima, d_largest)
-    run_tokens(laid, "mlstm_soup.mlstm_shares_backward", (*arrays, *_sizes(form, d_weights)))
+    given = (states, online.largest, saved.gates, mixed, sight.first, sight.last)
+    given = (*given, d_weights, d_weight, d_mixed)
+    out = (d_gates, d_maxima, d_largest, *_sizes(form, d_weights))
+    run_tokens(laid, "mlstm_soup.mlstm_shares_backward", (*given, *out))
     d_inputs, d_carry = answered_backward(online, Around(d_answers, d_largest, None))
     d_states[..., form.keys * form.stride] = d_maxima.sum(axis=1).swapaxes(1, 2)
     if dq is not None:

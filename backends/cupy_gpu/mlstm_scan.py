@@ -106,9 +106,8 @@ def answered(
     )
     key, value = xp.empty_like(x["k"]), xp.empty((B, T, H, values + 1), token)
     run_tokens(laid, "mlstm_scan.mlstm_written", (x["k"], x["v"], write, key, value, K, values))
-    found, saved = decayed_scan.scan(
-        laid, Tokens(x["q"], key, value, forget, None), _body(laid, carry)
-    )
+    body = None if carry is None else _body(laid, carry)
+    found, saved = decayed_scan.scan(laid, Tokens(x["q"], key, value, forget, None), body)
     ends[..., : K * (values + 1)] = found.checkpoints
     dtypes = inputs["igate"].dtype, inputs["fgate"].dtype
     return Online(x, carry, write, largest, found.reads, saved, cuts, dtypes), ends
@@ -157,10 +156,8 @@ def _run(laid: Layout, name: str, values: tuple[Any, ...]) -> None:
     kernel((-(-values[-1] * 32 // THREADS),), (THREADS,), values, 0)
 
 
-def _body(laid: Layout, states: Array | None) -> Array | None:
+def _body(laid: Layout, states: Array) -> Array:
     """C and n alone: (..., P) to (..., K (V + 1))."""
-    if states is None:
-        return None
     body: Array = laid.device.xp.ascontiguousarray(
         states[..., : laid.shape.keys * laid.shape.values]
     )

@@ -57,7 +57,9 @@ def scan_backward(
     d_states = xp.empty_like(states)
     d_carry = None if saved.carry is None else xp.zeros_like(saved.carry)
     arrays = [x["q"], x["log_decay"], x["kk"], x["a"], removal.keys, d_reads, removal.d_removed]
-    call.run_walk(device, "rwkv7_state_gradients", [*arrays, d_ends, d_carry, d_states])
+    arrays += [d_ends, d_carry, d_states]
+    walking = call.tiles.walking()
+    call.run_runs(device, "rwkv7_state_gradients", arrays, walking, call.value_tiles)
     found = {name: xp.empty_like(x[name]) for name in ("q", *WRITES)}
     arrays = [*(x[name] for name in found), removal.removed, states, d_states, d_reads]
     arrays += [removal.d_removed, removal.inverses, *found.values()]
@@ -90,9 +92,10 @@ def rwkv7_states(
     Checkpoints are written; or, if every segment goes on from them `apart`, read.
     """
     removal, carry, checkpoints = known
-    states = device.xp.empty(call.states, call.variant.real)
+    states: Array = device.xp.empty(call.states, call.variant.real)
     arrays = [*(x[name] for name in WRITES), removal.keys, removal.removed]
-    call.run_walk(device, "rwkv7_states", [*arrays, carry, checkpoints, states], (apart,))
+    arrays += [carry, checkpoints, states, apart]
+    call.run_runs(device, "rwkv7_states", arrays, call.tiles.walking(), call.value_tiles)
     return states
 
 

@@ -28,35 +28,46 @@ __device__ __forceinline__ Real quad_sum(Real value) {
   return value + __shfl_xor_sync(EVERY_LANE, value, 2);
 }
 
+// A row of left times the ratio of one channel in four, which all four get.
+template <int PART>
+__device__ __forceinline__ Real quad_product(const Real* left, const Real (&ratio)[PART]) {
+  Real sum = 0;
+#pragma unroll
+  for (int i = 0; i < PART; ++i) sum += left[4 * i] * ratio[i];
+  return quad_sum(sum);
+}
+
+// What token j wrote, in four threads; out: its columns of A_0r and A_1r, null if not wanted.
+__device__ __forceinline__ void follow(Operands o, const Real* right, Real* out, Real* before_out,
+                                       int j, int part) {
+  constexpr int PART = KEYS / 4;
+  int first = j / SUB * SUB;
+  Real ratio[PART];
+#pragma unroll
+  for (int i = 0; i < PART; ++i) ratio[i] = right[j * KEY_ROW + part + 4 * i];
+  for (int t = first; t < first + SUB; ++t) {
+    int at = t * KEY_ROW + part;
+    if (PAIRS == 2 && before_out) {
+      Real sum = quad_product(o.left[PAIRS - 1] + at, ratio);
+      if (part == 0) before_out[t * PAIR_ROW + j] = t > j ? sum : Real(0);
+    }
+    if (t > j) {
+#pragma unroll
+      for (int i = 0; i < PART; ++i) ratio[i] *= o.decay[at + 4 * i];
+    }
+    if (!out) continue;
+    Real sum = quad_product(o.left[0] + at, ratio);
+    if (part == 0) out[t * PAIR_ROW + j] = t >= j ? sum : Real(0);
+  }
+}
+
 // The blocks on the diagonal, from operands that are not aged yet. No barrier.
 __device__ __forceinline__ void pairs_inside(Operands o, Pairs pairs) {
-  constexpr int PART = KEYS / 4;
   for (int n = threadIdx.x; n < 4 * CHUNK * PAIRS; n += THREADS) {
-    int r = n / (4 * CHUNK), j = n / 4 % CHUNK, part = n % 4, first = j / SUB * SUB;
-    Real ratio[PART];
-#pragma unroll
-    for (int i = 0; i < PART; ++i) ratio[i] = o.right[r][j * KEY_ROW + part + 4 * i];
-    for (int t = first; t < first + SUB; ++t) {
-      const Real* decay = o.decay + t * KEY_ROW + part;
-      if constexpr (PAIRS == 2)
-        if (pairs.of[1][r]) {
-          Real sum = 0;
-#pragma unroll
-          for (int i = 0; i < PART; ++i) sum += o.left[1][t * KEY_ROW + part + 4 * i] * ratio[i];
-          sum = quad_sum(sum);
-          if (part == 0) pairs.of[1][r][t * PAIR_ROW + j] = t > j ? sum : Real(0);
-        }
-      if (t > j) {
-#pragma unroll
-        for (int i = 0; i < PART; ++i) ratio[i] *= decay[4 * i];
-      }
-      if (!pairs.of[0][r]) continue;
-      Real sum = 0;
-#pragma unroll
-      for (int i = 0; i < PART; ++i) sum += o.left[0][t * KEY_ROW + part + 4 * i] * ratio[i];
-      sum = quad_sum(sum);
-      if (part == 0) pairs.of[0][r][t * PAIR_ROW + j] = t >= j ? sum : Real(0);
-    }
+    bool first = n < 4 * CHUNK;
+    follow(o, first ? o.right[0] : o.right[PAIRS - 1],
+           first ? pairs.of[0][0] : pairs.of[0][PAIRS - 1],
+           first ? pairs.of[PAIRS - 1][0] : pairs.of[PAIRS - 1][PAIRS - 1], n / 4 % CHUNK, n % 4);
   }
 }
 
@@ -68,7 +79,6 @@ struct BlocksBefore {  // for units below the diagonal blocks, of a result whose
 
 // The blocks below the diagonal, from aged operands. No barrier.
 __device__ __forceinline__ void pairs_between(Operands o, Pairs pairs) {
-  if (SUBS == 1) return;
 #pragma unroll
   for (int l = 0; l < PAIRS; ++l)
 #pragma unroll
