@@ -72,7 +72,7 @@ channel_answers(const Token* q, const Token* k, const Token* v, const Real* log_
                 index_of(shape), shape);
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+__global__ void __launch_bounds__(THREADS, 2)
 channel_gradients(const Token* q, const Token* k, const Token* v, const Real* log_decay,
                   const Real* states, const Real* d_states, const Token* d_reads, Token* dq,
                   Token* dk, Token* dv, Real* d_log_decay, const int* table, int tokens, int heads,
