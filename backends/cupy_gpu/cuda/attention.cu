@@ -45,14 +45,14 @@ attention(const Token* q, const Token* k, const Token* v, Token* y, Real* log_su
   Real* own = arena.take<Real>(SIDE * K_APART);
   Real* block_k = arena.take<Real>(FORWARD * K_APART);
   Real* block_v = arena.take<Real>(FORWARD * V_APART);
-  load<SIDE, KEYS>(own, K_APART, head_rows(q, t, tokens, keys, heads));
+  load_wide<SIDE, KEYS, THREADS>(own, K_APART, head_rows(q, t, tokens, keys, heads));
   Real scale = Real(1) / sqrt(Real(keys));
   Softmax rows;
   rows.begin();
   for (int key = sight.first_key(t), end = sight.end_key(t); key < end; key += FORWARD) {
     __syncthreads();
-    load<FORWARD, KEYS>(block_k, K_APART, head_rows(k, key, positions, keys, heads));
-    load<FORWARD, VALUES>(block_v, V_APART, head_rows(v, key, positions, values, heads));
+    load_wide<FORWARD, KEYS, THREADS>(block_k, K_APART, head_rows(k, key, positions, keys, heads));
+    load_wide<FORWARD, VALUES, THREADS>(block_v, V_APART, head_rows(v, key, positions, values, heads));
     __syncthreads();
     Strip<FORWARD> weights;
     weights.clear();

@@ -37,8 +37,8 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
   Real* block_k = arena.take<Real>(BACKWARD * K_APART);
   Real* block_v = arena.take<Real>(BACKWARD * V_APART);
   Real* own_delta = arena.take<Real>(SIDE);
-  load<SIDE, KEYS>(own_q, K_APART, head_rows(q, t, tokens, keys, heads));
-  load<SIDE, VALUES>(own_dy, V_APART, head_rows(dy, t, tokens, values, heads));
+  load_wide<SIDE, KEYS, THREADS>(own_q, K_APART, head_rows(q, t, tokens, keys, heads));
+  load_wide<SIDE, VALUES, THREADS>(own_dy, V_APART, head_rows(dy, t, tokens, values, heads));
   __syncthreads();
   int row = blockIdx.y / heads, head = blockIdx.y % heads;
   make_deltas(head_rows(y, t, tokens, values, heads), own_dy, own_delta,
@@ -54,8 +54,8 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
   sum.clear();
   for (int key = sight.first_key(t), end = sight.end_key(t); key < end; key += BACKWARD) {
     __syncthreads();
-    load<BACKWARD, KEYS>(block_k, K_APART, head_rows(k, key, positions, keys, heads));
-    load<BACKWARD, VALUES>(block_v, V_APART, head_rows(v, key, positions, values, heads));
+    load_wide<BACKWARD, KEYS, THREADS>(block_k, K_APART, head_rows(k, key, positions, keys, heads));
+    load_wide<BACKWARD, VALUES, THREADS>(block_v, V_APART, head_rows(v, key, positions, values, heads));
     __syncthreads();
     Strip<BACKWARD> logits, d_weights;
     logits.clear();
@@ -91,8 +91,8 @@ attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_s
   Real* block_dy = arena.take<Real>(BACKWARD * V_APART);
   Real* log_sum = arena.take<Real>(BACKWARD);
   Real* delta = arena.take<Real>(BACKWARD);
-  load<SIDE, KEYS>(own_k, K_APART, head_rows(k, key, positions, keys, heads));
-  load<SIDE, VALUES>(own_v, V_APART, head_rows(v, key, positions, values, heads));
+  load_wide<SIDE, KEYS, THREADS>(own_k, K_APART, head_rows(k, key, positions, keys, heads));
+  load_wide<SIDE, VALUES, THREADS>(own_v, V_APART, head_rows(v, key, positions, values, heads));
   Real scale = Real(1) / sqrt(Real(keys));
   Strip<KEYS> sum_k;
   Strip<VALUES> sum_v;
@@ -100,8 +100,8 @@ attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_s
   sum_v.clear();
   for (int t = sight.first_query(key), end = sight.end_query(key); t < end; t += BACKWARD) {
     __syncthreads();
-    load<BACKWARD, KEYS>(block_q, K_APART, head_rows(q, t, tokens, keys, heads));
-    load<BACKWARD, VALUES>(block_dy, V_APART, head_rows(dy, t, tokens, values, heads));
+    load_wide<BACKWARD, KEYS, THREADS>(block_q, K_APART, head_rows(q, t, tokens, keys, heads));
+    load_wide<BACKWARD, VALUES, THREADS>(block_dy, V_APART, head_rows(dy, t, tokens, values, heads));
     if (threadIdx.x < BACKWARD) {
       log_sum[threadIdx.x] = head_number(log_sums, t + threadIdx.x, tokens, heads);
       delta[threadIdx.x] = head_number(deltas, t + threadIdx.x, tokens, heads);

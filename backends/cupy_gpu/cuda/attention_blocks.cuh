@@ -3,7 +3,7 @@
 // q (B, T, H, K), k (B, M, H, K), v (B, M, H, V): the queries are the last T of M positions, and see
 // `reach` positions with their own. A block's four warps have 16 rows each of 64.
 #pragma once
-#include "load.cuh"
+#include "load_wide.cuh"
 #include "strip.cuh"
 
 #ifndef MC_KEYS

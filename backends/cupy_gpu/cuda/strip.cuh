@@ -3,7 +3,7 @@
 // Lane 4 g + t holds, of unit u, columns 8 u + 2 t and 8 u + 2 t + 1 of rows g and g + 8. So whole
 // rows lie in four lanes, and a strip can be the left factor of a further product where it is.
 #pragma once
-#include "mma.cuh"
+#include "split.cuh"
 
 template <int N>
 struct Strip {
@@ -24,13 +24,13 @@ struct Strip {
 #pragma unroll 2
     for (int k = 0; k < depth; k += 8) {
       if constexpr (sizeof(Real) == 4 && MC_PRODUCTS > 0) {
-        float rows[4] = {float(a(g, k + t)), float(a(g + 8, k + t)), float(a(g, k + t + 4)),
-                         float(a(g + 8, k + t + 4))};
+        Split<4> rows({float(a(g, k + t)), float(a(g + 8, k + t)), float(a(g, k + t + 4)),
+                       float(a(g + 8, k + t + 4))});
 #pragma unroll
         for (int unit = 0; unit < UNITS; ++unit) {
           int j = 8 * unit + g;
-          float columns[2] = {float(b(k + t, j)), float(b(k + t + 4, j))};
-          mma_float(reinterpret_cast<float(&)[4]>(x[unit]), rows, columns);
+          Split<2> columns({float(b(k + t, j)), float(b(k + t + 4, j))});
+          mma_split(reinterpret_cast<float(&)[4]>(x[unit]), rows, columns);
         }
       } else {
         for (int m = k; m < k + 8; ++m) add(a(g, m), a(g + 8, m), [&](int j) { return b(m, j); });
@@ -47,12 +47,12 @@ struct Strip {
     for (int from = 0; from < DEPTH / 8; ++from) {
       const Real(&w)[4] = left.x[from];
       if constexpr (sizeof(Real) == 4 && MC_PRODUCTS > 0) {
-        float rows[4] = {float(w[0]), float(w[2]), float(w[1]), float(w[3])};
+        Split<4> rows({float(w[0]), float(w[2]), float(w[1]), float(w[3])});
         int k = 8 * from + 2 * t;
 #pragma unroll
         for (int unit = 0; unit < UNITS; ++unit) {
-          float columns[2] = {float(b(k, 8 * unit + g)), float(b(k + 1, 8 * unit + g))};
-          mma_float(reinterpret_cast<float(&)[4]>(x[unit]), rows, columns);
+          Split<2> columns({float(b(k, 8 * unit + g)), float(b(k + 1, 8 * unit + g))});
+          mma_split(reinterpret_cast<float(&)[4]>(x[unit]), rows, columns);
         }
       } else {
 #pragma unroll

@@ -1,11 +1,8 @@
 // Recurrent weights that stay on the multiprocessor for all steps of a scan: what of a thread's
 // share does not fit in its registers lies in shared memory.
 #pragma once
+#include "load_wide.cuh"
 #include "vector_rows.cuh"
-
-struct alignas(16) Quad {
-  Real x[4];
-};
 
 // Quads of each thread: a block of 128 channels has no more than 128 registers for one.
 #ifndef MC_HELD
