@@ -9,7 +9,7 @@ SHARED = 160 << 10
 """Bytes of shared memory that a block may have on every GPU since sm_80."""
 
 SIZES = (64, 32, 16)
-"""Of tiles, the best first."""
+"""Tokens of a tile, and hidden units worked on at once, the best first; of those also 8."""
 
 
 class Tiling(NamedTuple):
@@ -62,14 +62,15 @@ def tiling(counts: Counts, keys: int, width: int, tokens: int, item: int) -> Til
     """
     wide = up(keys)
     for rows in SIZES:
-        for units in SIZES:
-            fits = rows <= min(up(tokens), counts.rows) and units <= max(16, up(width))
+        for units in (*SIZES, 8):
+            fits = rows <= min(up(tokens), counts.rows) and units <= up(width)
             shared = _bytes(counts, wide, rows, units, item)
-            if (fits or (rows, units) == (16, 16)) and shared <= SHARED:
+            if fits and shared <= SHARED:
                 return Tiling(wide, rows, units, shared)
     raise BackendError(
-        f"k: {keys} wide; the GPU's kernels of deep memories take at most "
-        f"{_widest(counts, item)} in {'float64' if item == 8 else 'float32'}"
+        f"k: {keys} wide; here the GPU's kernels of deep memories take at most "
+        f"{_widest(counts, item)} in {'float64' if item == 8 else 'float32'}; "
+        "narrower heads, or more of them, would do"
     )
 
 
@@ -90,5 +91,5 @@ def _bytes(counts: Counts, keys: int, rows: int, units: int, item: int) -> int:
 
 
 def _widest(counts: Counts, item: int) -> int:
-    fits: Callable[[int], bool] = lambda keys: _bytes(counts, keys, 16, 16, item) <= SHARED
+    fits: Callable[[int], bool] = lambda keys: _bytes(counts, keys, 16, 8, item) <= SHARED
     return max(keys for keys in range(16, 4096, 16) if fits(keys))

@@ -1,5 +1,6 @@
 // Scan of deep memories chunk after chunk, backward: segments from the last of each run, each of them
 // replayed from the checkpoint before it, block after block from the last.
+#define MC_DEPTH_UNROLL 1
 #include "deep_block_back.cuh"
 #include "deep_coefficients.cuh"
 #include "run_backward.cuh"

@@ -5,6 +5,10 @@
 #pragma once
 #include "mma.cuh"
 
+#ifdef MC_DEPTH_UNROLL  // sources of many products take few steps at once, or registers run out
+constexpr int DEPTH_UNROLL = MC_DEPTH_UNROLL;
+#endif
+
 template <int M, int N, int THREADS>
 struct Tile {
   static_assert(M % 16 == 0 && N % 8 == 0, "units are 16 x 8");
@@ -22,6 +26,9 @@ struct Tile {
   template <class A, class B>
   __device__ __forceinline__ void product(A a, B b, int depth) {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+#ifdef MC_DEPTH_UNROLL
+#pragma unroll DEPTH_UNROLL
+#endif
     for (int k = 0; k < depth; k += 8) {
 #pragma unroll
       for (int own = 0; own < OWN; ++own) {
