@@ -11,20 +11,16 @@
 // X of a slice, from queries q (ROWS, KEYS); x.asked holds Q K^T . pairs. The layers are the memory's.
 __device__ __forceinline__ void ask_hidden(const Block& x, const Real* q, Hidden& tile) {
   tile.clear();
-  tile.product([&](int i, int k) { return x.since[i] * q[i * BY_KEY + k]; },
-               [&](int k, int j) { return x.w_in[k * BY_UNIT + j]; }, KEYS);
+  add_product(tile, rows_times(x.since, of(q, BY_KEY)), of(x.w_in, BY_UNIT), KEYS);
   if (x.s_in)
-    tile.product([&](int i, int k) { return x.lifted[i] * q[i * BY_KEY + k]; },
-                 [&](int k, int j) { return x.s_in[k * BY_UNIT + j]; }, KEYS);
-  tile.product([&](int i, int k) { return -x.asked[i * BY_ROW + k]; },
-               [&](int k, int j) { return x.down[k * BY_UNIT + j]; }, ROWS);
+    add_product(tile, rows_times(x.lifted, of(q, BY_KEY)), of(x.s_in, BY_UNIT), KEYS);
+  add_product(tile, minus(of(x.asked, BY_ROW)), of(x.down, BY_UNIT), ROWS);
 }
 
 // tile = Q K^T.
 __device__ __forceinline__ void pair_keys(const Real* q, const Real* k, Pairs& tile) {
   tile.clear();
-  tile.product([&](int i, int at) { return q[i * BY_KEY + at]; },
-               [&](int at, int j) { return k[j * BY_KEY + at]; }, KEYS);
+  add_product(tile, of(q, BY_KEY), turned(k, BY_KEY), KEYS);
 }
 
 // One layer of the memory after the block: `which` 0 of k and down, 1 of r and value.
@@ -34,7 +30,8 @@ __device__ __forceinline__ void advance_layer(const Call& c, int last, int which
   const Real *w = which ? x.w_out : x.w_in, *s = which ? x.s_out : x.s_in;
   Layer written;
   written.clear();
-  add_outer(written, x.until, rows, hidden);
+  View left = turned(rows, BY_KEY);
+  add_product(written, columns_times(x.until, left), of(hidden, BY_UNIT), ROWS);
   Matrix<Real> to = slice_of(c, after, which, slice);
   Real since = x.since[last], lifted = x.lifted[last];
   written.each([&](int i, int j, Real value) {
@@ -44,7 +41,7 @@ __device__ __forceinline__ void advance_layer(const Call& c, int last, int which
   });
   if (!s) return;
   written.clear();
-  add_outer(written, x.pushed, rows, hidden);
+  add_product(written, columns_times(x.pushed, left), of(hidden, BY_UNIT), ROWS);
   Matrix<Real> moved = slice_of(c, after, which + 2, slice);
   written.each([&](int i, int j, Real value) {
     moved.put(i, j, *x.kept * s[i * BY_UNIT + j] - value);

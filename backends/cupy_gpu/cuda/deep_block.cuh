@@ -11,6 +11,7 @@
 #include "deep_error.cuh"
 #include "gelu.cuh"
 #include "load.cuh"
+#include "product.cuh"
 #include "tile_rows.cuh"
 
 #ifndef MC_KEYS
@@ -171,22 +172,12 @@ __device__ __forceinline__ void load_block(const Call& c, Span p, const Block& x
 // tile = X W for X (ROWS, KEYS) and a slice W (KEYS, SLICE), both in shared memory.
 __device__ __forceinline__ void times(Hidden& tile, const Real* rows, const Real* layer) {
   tile.clear();
-  tile.product([&](int i, int k) { return rows[i * BY_KEY + k]; },
-               [&](int k, int j) { return layer[k * BY_UNIT + j]; }, KEYS);
+  add_product(tile, of(rows, BY_KEY), of(layer, BY_UNIT), KEYS);
 }
 
-// tile += scale . Z W^T for Z (ROWS, SLICE) and W (KEYS, SLICE); scale (ROWS).
-__device__ __forceinline__ void add_back(Answers& tile, const Real* scale, Real sign,
-                                         const Real* hidden, const Real* layer) {
-  tile.product([&](int i, int k) { return sign * scale[i] * hidden[i * BY_UNIT + k]; },
-               [&](int k, int j) { return layer[j * BY_UNIT + k]; }, SLICE);
-}
-
-// tile += (scale . X)^T Z for X (ROWS, KEYS) and Z (ROWS, SLICE).
-__device__ __forceinline__ void add_outer(Layer& tile, const Real* scale, const Real* rows,
-                                          const Real* hidden) {
-  tile.product([&](int i, int k) { return scale[k] * rows[k * BY_KEY + i]; },
-               [&](int k, int j) { return hidden[k * BY_UNIT + j]; }, ROWS);
+// tile += Z W^T for Z (ROWS, SLICE) and W (KEYS, SLICE).
+__device__ __forceinline__ void add_back(Answers& tile, View hidden, const Real* layer) {
+  add_product(tile, hidden, turned(layer, BY_UNIT), SLICE);
 }
 
 // R in x.r, errors in x.v, at the anchor. Ends with a barrier.
@@ -201,8 +192,7 @@ __device__ __forceinline__ void find_errors(const Call& c, Span p, const Real* a
     times(h, x.k, x.w_in);
     h.each([&](int i, int j, Real before) { x.value[i * BY_UNIT + j] = gelu_value(before); });
     __syncthreads();
-    said.product([&](int i, int k) { return x.value[i * BY_UNIT + k]; },
-                 [&](int k, int j) { return x.w_out[j * BY_UNIT + k]; }, SLICE);
+    add_back(said, of(x.value, BY_UNIT), x.w_out);
     __syncthreads();
   }
   said.each([&](int i, int j, Real value) { x.r[i * BY_KEY + j] = value; });

@@ -44,19 +44,6 @@ __device__ __forceinline__ Turned take_turned(Arena& arena, bool moves) {
   return y;
 }
 
-// tile -= (gate . M)^T Z for M (ROWS, ROWS) and Z (ROWS, SLICE).
-__device__ __forceinline__ void add_turned(Hidden& tile, const Real* gate, const Real* pairs,
-                                           const Real* hidden) {
-  tile.product([&](int i, int k) { return -gate[k] * pairs[k * BY_ROW + i]; },
-               [&](int k, int j) { return hidden[k * BY_UNIT + j]; }, ROWS);
-}
-
-// tile += Y Z^T for Y, Z (ROWS, SLICE).
-__device__ __forceinline__ void add_pairs(Pairs& tile, const Real* left, const Real* right) {
-  tile.product([&](int i, int k) { return left[i * BY_UNIT + k]; },
-               [&](int k, int j) { return right[j * BY_UNIT + k]; }, SLICE);
-}
-
 // From dy to the gradient of g X + extra in y.d_query; A_q in x.query. Ends with a barrier.
 __device__ __forceinline__ void query_backward(const Call& c, Span p, int slice, const Block& x,
                                                const Turned& y, const Real* d_hidden,
@@ -83,8 +70,7 @@ __device__ __forceinline__ void query_backward(const Call& c, Span p, int slice,
   each_place<Hidden>([&](int i, int, int own, int part) {
     along.x[own][part] = y.since[i] * along.x[own][part] + y.lifted[i] * lifted.x[own][part];
   });
-  along.product([&](int i, int k) { return -x.gate[i] * y.replied[i * BY_ROW + k]; },
-                [&](int k, int j) { return x.value[k * BY_UNIT + j]; }, ROWS);
+  add_product(along, minus(rows_times(x.gate, of(y.replied, BY_ROW))), of(x.value, BY_UNIT), ROWS);
   Matrix<const Real> asked = rows_of(c, p, d_hidden, c.width, slice);
   Matrix<Real> out = rows_of(c, p, d_extra, c.width, slice);
   each_place<Hidden>([&](int i, int j, int own, int part) {
@@ -125,7 +111,8 @@ __device__ __forceinline__ void layer_backward(const Call& c, Span p, int which,
   bool folds = p.opens && p.stays_open;
   Layer read;
   read.clear();
-  add_outer(read, y.since, rows, hidden);
+  View left = turned(rows, BY_KEY);
+  add_product(read, columns_times(y.since, left), of(hidden, BY_UNIT), ROWS);
   Matrix<Real> to = slice_of(c, d, which, slice);
   Matrix<Real> kept = slice_of(c, d + c.size - c.both(), which, slice);
   read.each([&](int i, int j, Real value) {
@@ -138,7 +125,7 @@ __device__ __forceinline__ void layer_backward(const Call& c, Span p, int which,
   });
   if (!s) return;
   read.clear();
-  add_outer(read, y.lifted, rows, hidden);
+  add_product(read, columns_times(y.lifted, left), of(hidden, BY_UNIT), ROWS);
   Matrix<Real> moved = slice_of(c, d, which + 2, slice);
   read.each([&](int i, int j, Real value) {
     int at = i * BY_UNIT + j;

@@ -18,10 +18,9 @@ __device__ __forceinline__ void ask_slice(const Call& c, Span p, int slice, cons
     if (hidden) out.put(i, j, value);
   });
   __syncthreads();
-  add_back(answers, x.since, Real(1), x.query, x.w_out);
-  if (x.s_out) add_back(answers, x.lifted, Real(1), x.query, x.s_out);
-  replies.product([&](int i, int k) { return x.query[i * BY_UNIT + k]; },
-                  [&](int k, int j) { return x.value[j * BY_UNIT + k]; }, SLICE);
+  add_back(answers, rows_times(x.since, of(x.query, BY_UNIT)), x.w_out);
+  if (x.s_out) add_back(answers, rows_times(x.lifted, of(x.query, BY_UNIT)), x.s_out);
+  add_product(replies, of(x.query, BY_UNIT), turned(x.value, BY_UNIT), SLICE);
 }
 
 // One block: its answers, and the state after it in place of the one before. q takes the place of
@@ -47,8 +46,7 @@ __device__ __forceinline__ void scan_block(const Call& c, Span p, const Block& x
   __syncthreads();
   pairs.each([&](int i, int j, Real dot) { x.asked[i * BY_ROW + j] = dot * x.pairs[i * BY_ROW + j]; });
   __syncthreads();
-  answers.product([&](int i, int k) { return -x.asked[i * BY_ROW + k]; },
-                  [&](int k, int j) { return x.r[k * BY_KEY + j]; }, ROWS);
+  add_product(answers, minus(of(x.asked, BY_ROW)), of(x.r, BY_KEY), ROWS);
   Matrix<Token> out = rows_of(c, p, reads, c.keys);
   answers.each([&](int i, int j, Real z) { out.put(i, j, x.v[i * BY_KEY + j] + x.gate[i] * z); });
 }

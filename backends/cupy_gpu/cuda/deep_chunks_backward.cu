@@ -25,24 +25,23 @@ __device__ __forceinline__ void slice_backward(const Call& c, Span p, int slice,
   if (x.s_in) load<KEYS, SLICE>(y.g_s_in, BY_UNIT, slice_of(c, room.d, 2, slice));
   if (x.s_in) load<KEYS, SLICE>(y.g_s_out, BY_UNIT, slice_of(c, room.d, 3, slice));
   query_backward(c, p, slice, x, y, g.hidden, g.extra);
-  add_pairs(totals.replies, x.query, x.value);
-  add_pairs(totals.asked, y.d_query, x.down);
-  totals.in.product([&](int i, int k) { return y.d_query[i * BY_UNIT + k]; },
-                    [&](int k, int j) { return x.w_in[j * BY_UNIT + k]; }, SLICE);
-  if (x.s_in)
-    totals.in_moved.product([&](int i, int k) { return y.d_query[i * BY_UNIT + k]; },
-                            [&](int k, int j) { return x.s_in[j * BY_UNIT + k]; }, SLICE);
+  add_product(totals.replies, of(x.query, BY_UNIT), turned(x.value, BY_UNIT), SLICE);
+  add_product(totals.asked, of(y.d_query, BY_UNIT), turned(x.down, BY_UNIT), SLICE);
+  add_back(totals.in, of(y.d_query, BY_UNIT), x.w_in);
+  if (x.s_in) add_back(totals.in_moved, of(y.d_query, BY_UNIT), x.s_in);
   Hidden d_value, d_down;
   d_value.clear();
-  add_turned(d_value, x.gate, y.replied, x.query);
+  add_product(d_value, minus(columns_times(x.gate, turned(y.replied, BY_ROW))),
+              of(x.query, BY_UNIT), ROWS);
   written_backward(x, y, x.r, x.value, y.g_out, y.g_s_out, d_value);
   d_down.clear();
-  add_turned(d_down, x.gate, x.asked, y.d_query);
+  add_product(d_down, minus(columns_times(x.gate, turned(x.asked, BY_ROW))),
+              of(y.d_query, BY_UNIT), ROWS);
   written_backward(x, y, x.k, x.down, y.g_in, y.g_s_in, d_down);
-  add_back(totals.k, x.until, Real(-1), x.down, y.g_in);
-  add_back(totals.r, x.until, Real(-1), x.value, y.g_out);
-  if (x.s_in) add_back(totals.k, x.pushed, Real(-1), x.down, y.g_s_in);
-  if (x.s_in) add_back(totals.r, x.pushed, Real(-1), x.value, y.g_s_out);
+  add_back(totals.k, minus(rows_times(x.until, of(x.down, BY_UNIT))), y.g_in);
+  add_back(totals.r, minus(rows_times(x.until, of(x.value, BY_UNIT))), y.g_out);
+  if (x.s_in) add_back(totals.k, minus(rows_times(x.pushed, of(x.down, BY_UNIT))), y.g_s_in);
+  if (x.s_in) add_back(totals.r, minus(rows_times(x.pushed, of(x.value, BY_UNIT))), y.g_s_out);
   layer_backward(c, p, 0, slice, x, y, room.d, totals);
   layer_backward(c, p, 1, slice, x, y, room.d, totals);
   __syncthreads();
@@ -54,8 +53,7 @@ __device__ __forceinline__ void slice_backward(const Call& c, Span p, int slice,
   });
   if (!p.opens) load_layers(c, anchor_of(c, p, before), slice, x);
   __syncthreads();
-  totals.r.product([&](int i, int k) { return y.d_query[i * BY_UNIT + k]; },
-                   [&](int k, int j) { return x.w_out[j * BY_UNIT + k]; }, SLICE);
+  add_back(totals.r, of(y.d_query, BY_UNIT), x.w_out);
 }
 
 // The second: from the gradient of the answers M(k) in y.dy to those of k and of the anchor.
@@ -81,20 +79,16 @@ __device__ __forceinline__ void inner_backward(const Call& c, Span p, int slice,
         (value + through.x[own][part]) * slope + down * d_h.x[own][part];
   });
   __syncthreads();
-  totals.k.product([&](int i, int k) { return y.d_query[i * BY_UNIT + k]; },
-                   [&](int k, int j) { return x.w_in[j * BY_UNIT + k]; }, SLICE);
+  add_back(totals.k, of(y.d_query, BY_UNIT), x.w_in);
   Real* d = anchor_of(c, p, room.d);
   Matrix<Real> d_in = slice_of(c, d, 0, slice), d_out = slice_of(c, d, 1, slice);
   Layer written;
   written.clear();
-  written.product([&](int i, int k) { return x.k[k * BY_KEY + i]; },
-                  [&](int k, int j) { return y.d_query[k * BY_UNIT + j]; }, ROWS);
+  add_product(written, turned(x.k, BY_KEY), of(y.d_query, BY_UNIT), ROWS);
   written.each([&](int i, int j, Real value) { d_in.put(i, j, d_in.get(i, j) + value); });
   written.clear();
-  written.product([&](int i, int k) { return y.dy[k * BY_KEY + i]; },
-                  [&](int k, int j) { return x.value[k * BY_UNIT + j]; }, ROWS);
-  written.product([&](int i, int k) { return x.r[k * BY_KEY + i]; },
-                  [&](int k, int j) { return x.query[k * BY_UNIT + j]; }, ROWS);
+  add_product(written, turned(y.dy, BY_KEY), of(x.value, BY_UNIT), ROWS);
+  add_product(written, turned(x.r, BY_KEY), of(x.query, BY_UNIT), ROWS);
   written.each([&](int i, int j, Real value) { d_out.put(i, j, d_out.get(i, j) + value); });
 }
 
@@ -155,12 +149,9 @@ __device__ __forceinline__ void rows_backward(const Call& c, Span p, const Block
     totals.in.x[own][part] = y.dy[i * BY_KEY + j] + y.since[i] * totals.in.x[own][part] +
                              y.lifted[i] * totals.in_moved.x[own][part];
   });
-  totals.in.product([&](int i, int k) { return -x.asked[i * BY_ROW + k]; },
-                    [&](int k, int j) { return x.k[k * BY_KEY + j]; }, ROWS);
-  totals.k.product([&](int i, int k) { return -x.asked[k * BY_ROW + i]; },
-                   [&](int k, int j) { return y.q[k * BY_KEY + j]; }, ROWS);
-  totals.r.product([&](int i, int k) { return -y.replied[k * BY_ROW + i]; },
-                   [&](int k, int j) { return y.dy[k * BY_KEY + j]; }, ROWS);
+  add_product(totals.in, minus(of(x.asked, BY_ROW)), of(x.k, BY_KEY), ROWS);
+  add_product(totals.k, minus(turned(x.asked, BY_ROW)), of(y.q, BY_KEY), ROWS);
+  add_product(totals.r, minus(turned(y.replied, BY_ROW)), of(y.dy, BY_KEY), ROWS);
   Matrix<Token> out = rows_of(c, p, dq, c.keys);
   totals.in.each([&](int i, int j, Real value) { out.put(i, j, value); });
 }

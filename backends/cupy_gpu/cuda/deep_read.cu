@@ -9,6 +9,7 @@
 // a tile reads are skipped.
 #include "deep_columns.cuh"
 #include "gelu.cuh"
+#include "product.cuh"
 #include "tile_rows.cuh"
 
 #ifndef MC_KEYS
@@ -56,8 +57,7 @@ __device__ __forceinline__ void load_slice(const Columns& c, int b, int column, 
 // P of the tile's tokens.
 __device__ __forceinline__ void excite(const Work& w, Hidden& p) {
   p.clear();
-  p.product([&](int i, int k) { return w.q[i * BY_KEY + k]; },
-            [&](int k, int j) { return w.w_in[k * BY_UNIT + j]; }, KEYS);
+  add_product(p, of(w.q, BY_KEY), of(w.w_in, BY_UNIT), KEYS);
 }
 
 // From P and D: g gelu(P) in w.hidden, dP in w.d_hidden; `sums` may be null, or gets <d, gelu(p)>.
@@ -65,8 +65,7 @@ __device__ __forceinline__ void hidden_backward(const Work& w, Real* sums) {
   Hidden p, d;
   excite(w, p);
   d.clear();
-  d.product([&](int i, int k) { return w.dy[i * BY_KEY + k]; },
-            [&](int k, int j) { return w.w_out[k * BY_UNIT + j]; }, KEYS);
+  add_product(d, of(w.dy, BY_KEY), of(w.w_out, BY_UNIT), KEYS);
   each_place<Hidden>([&](int i, int j, int own, int part) {
     Gelu z = gelu(p.x[own][part]);
     Real back = d.x[own][part], weight = w.weights[i];
@@ -103,8 +102,7 @@ deep_read(const Token* q, const Real* states, const Real* gates, const int* firs
       excite(w, p);
       p.each([&](int i, int j, Real x) { w.hidden[i * BY_UNIT + j] = w.weights[i] * gelu_value(x); });
       __syncthreads();
-      answers.product([&](int i, int k) { return w.hidden[i * BY_UNIT + k]; },
-                      [&](int k, int j) { return w.w_out[j * BY_UNIT + k]; }, SLICE);
+      add_product(answers, of(w.hidden, BY_UNIT), turned(w.w_out, BY_UNIT), SLICE);
     }
   }
   __syncthreads();
@@ -151,8 +149,7 @@ deep_read_tokens_backward(const Token* q, const Real* states, const Real* gates,
       __syncthreads();
       hidden_backward(w, w.sums);
       __syncthreads();
-      d_query.product([&](int i, int k) { return w.d_hidden[i * BY_UNIT + k]; },
-                      [&](int k, int j) { return w.w_in[j * BY_UNIT + k]; }, SLICE);
+      add_product(d_query, of(w.d_hidden, BY_UNIT), turned(w.w_in, BY_UNIT), SLICE);
     }
     for (int i = threadIdx.x; i < ROWS && d_gates; i += THREADS)
       if (w.weights[i] != Real(0))
@@ -186,10 +183,8 @@ deep_read_states_backward(const Token* q, const Real* states, const Real* gates,
     __syncthreads();
     hidden_backward(w, nullptr);
     __syncthreads();
-    d_in.product([&](int i, int k) { return w.q[k * BY_KEY + i]; },
-                 [&](int k, int j) { return w.d_hidden[k * BY_UNIT + j]; }, ROWS);
-    d_out.product([&](int i, int k) { return w.dy[k * BY_KEY + i]; },
-                  [&](int k, int j) { return w.hidden[k * BY_UNIT + j]; }, ROWS);
+    add_product(d_in, turned(w.q, BY_KEY), of(w.d_hidden, BY_UNIT), ROWS);
+    add_product(d_out, turned(w.dy, BY_KEY), of(w.hidden, BY_UNIT), ROWS);
   }
   Real* at = d_states + c.state(b, column, h) + slice;
   Matrix<Real> first_layer{at, width, keys, width - slice};

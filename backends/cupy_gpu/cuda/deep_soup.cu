@@ -7,6 +7,7 @@
 // `layer` is 0 for w_in, 1 for the transpose of w_out. Checkpoints that no token of a tile reads are
 // skipped.
 #include "deep_columns.cuh"
+#include "product.cuh"
 #include "tile_rows.cuh"
 
 #ifndef MC_KEYS
@@ -55,8 +56,7 @@ mix_up(const Real* states, const Real* gates, const int* first, const int* last,
     if (!weigh(c, b, t, h, column, ROWS, w.weights, w.scratch)) continue;
     load<KEYS, SLICE>(w.layer, BY_UNIT, c.matrix(b, column, h, layer, slice));
     __syncthreads();
-    mixed.product([&](int i, int k) { return w.weights[i] * w.x[i * BY_KEY + k]; },
-                  [&](int k, int j) { return w.layer[k * BY_UNIT + j]; }, KEYS);
+    add_product(mixed, rows_times(w.weights, of(w.x, BY_KEY)), of(w.layer, BY_UNIT), KEYS);
   }
   Matrix<Real> out = c.rows(z, b, t, h, width, slice);
   mixed.each([&](int i, int j, Real value) { out.put(i, j, value); });
@@ -70,8 +70,7 @@ __device__ __forceinline__ void apply(const Columns& c, int b, int t, int h, int
     load<KEYS, SLICE>(w.layer, BY_UNIT, c.matrix(b, column, h, layer, slice));
     load<ROWS, SLICE>(w.z, BY_UNIT, c.rows(z, b, t, h, c.width, slice));
     __syncthreads();
-    answers.product([&](int i, int k) { return w.z[i * BY_UNIT + k]; },
-                    [&](int k, int j) { return w.layer[j * BY_UNIT + k]; }, SLICE);
+    add_product(answers, of(w.z, BY_UNIT), turned(w.layer, BY_UNIT), SLICE);
   }
 }
 
@@ -132,8 +131,7 @@ mix_outwards(const Real* states, const Real* gates, const int* first, const int*
     load<ROWS, KEYS>(w.x, BY_KEY, c.rows(x, b, t, h, keys, 0));
     load<ROWS, SLICE>(w.z, BY_UNIT, c.rows(z, b, t, h, width, slice));
     __syncthreads();
-    d.product([&](int i, int k) { return w.weights[k] * w.x[k * BY_KEY + i]; },
-              [&](int k, int j) { return w.z[k * BY_UNIT + j]; }, ROWS);
+    add_product(d, columns_times(w.weights, turned(w.x, BY_KEY)), of(w.z, BY_UNIT), ROWS);
   }
   Real* at = d_states + c.state(b, column, h) + layer * keys * width + slice;
   Matrix<Real> out{at, width, keys, width - slice};
