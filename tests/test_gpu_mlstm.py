@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gpu_cases import hold
-from gpu_scans import (
+from gpu_problems import (
     CASES,
     REFERENCE,
     Case,
