@@ -28,6 +28,10 @@ class Room(NamedTuple):
     total: int
 
 
+MOST_THREADS, MOST_BLOCKS = 1024, 65535
+"""Threads in a block; blocks along the second and third axis of a grid."""
+
+
 class Device(Protocol):
     """Where arrays lie and kernels run.
 
@@ -70,6 +74,15 @@ def arguments(values: Sequence[Any], real: str) -> list[Any]:
         TypeError: a kernel would read a host array, or one that is not contiguous.
     """
     return [_argument(value, np.dtype(real)) for value in values]
+
+
+def check_shape(name: str, grid: Shape, block: Shape) -> None:
+    """Raise ValueError where CUDA would refuse a launch: nothing to do, or too much of it."""
+    threads = 1
+    for size in block:
+        threads *= size
+    if min((*grid, *block)) < 1 or threads > MOST_THREADS or max(grid[1:], default=1) > MOST_BLOCKS:
+        raise ValueError(f"{name}: a grid of {grid} blocks of {block} threads cannot be launched")
 
 
 def _argument(value: Any, real: "np.dtype[Any]") -> Any:

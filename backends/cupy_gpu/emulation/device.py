@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mcore.arrays import Array
-from mcore.backends.cupy_gpu.device import Kernel, Room, Shape, arguments
+from mcore.backends.cupy_gpu.device import Kernel, Room, Shape, arguments, check_shape
 from mcore.backends.cupy_gpu.emulation import namespace
 from mcore.backends.cupy_gpu.emulation.array import DeviceArray
 from mcore.backends.cupy_gpu.emulation.memory import memory
@@ -70,8 +70,7 @@ class EmulatedDevice:
             if [x.nbytes for x in held] != sizes:
                 found = [x.nbytes for x in held]
                 raise TypeError(f"{name}: arguments of {found} bytes, the kernel takes {sizes}")
-            if min((*grid, *block)) < 1:
-                raise ValueError(f"{name}: grid {grid}, block {block}")
+            check_shape(name, grid, block)
             shape = (ctypes.c_uint * 6)(*_three(grid), *_three(block))
             pointers = (ctypes.c_void_p * len(held))(*(x.ctypes.data for x in held))
             error = launch(shape, ctypes.c_size_t(shared), pointers, ctypes.c_uint(self.seed))
