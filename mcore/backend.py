@@ -209,7 +209,15 @@ class RowDecoder(Decoder, Protocol):
 
 
 class Backend(Protocol):
-    """The operations that `mcore.memory` and the layers are made of."""
+    """The operations that `mcore.memory` and the layers are made of.
+
+    A backend may have more, and is asked for it by name:
+
+        dense    its own pairs of dense layers (`mcore.layers.dense.Dense`)
+        adamw    norm and update of all parameters at once (`mcore.layers.engine.Engine`)
+        dtypes   those of models that it runs, if not `("float32", "float64")`
+        room()   bytes of its device's memory: (usable by this process, all)
+    """
 
     name: str
     xp: ModuleType

@@ -164,6 +164,19 @@ def test_embedding(dtype: str) -> None:
     assert len(bits) == 1
 
 
+@both
+@pytest.mark.parametrize("width", [1, 6, 67])
+def test_rotary(dtype: str, width: int) -> None:
+    """From one position, from one per row, and, but for angles' last digits, from far out."""
+    gpu, x, dy = backend(), normal(0, 2, 5, 5, width), normal(1, 2, 5, 5, width)
+    for start in (0, np.array([3, 1000]), *([2**31] if dtype == "float32" else [])):
+        wanted, saved = PLAIN.rotary.forward(x.astype(dtype), start)
+        found, kept = gpu.dense.rotary.forward(up(x.astype(dtype), gpu), start)
+        back = gpu.dense.rotary.backward(kept, up(dy.astype(dtype), gpu))
+        others = PLAIN.rotary.backward(saved, dy.astype(dtype))
+        same("rotary", (found, back), (wanted, others), dtype)
+
+
 def tensors(dtype: str) -> list[Array]:
     return [normal(i, *s).astype(dtype) for i, s in enumerate([(3,), (150, 120), (1,), (7, 5)])]
 

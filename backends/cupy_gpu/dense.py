@@ -9,6 +9,7 @@ from mcore.backends.cupy_gpu import dense_feature as _feature
 from mcore.backends.cupy_gpu import dense_gated_norm as _gated_norm
 from mcore.backends.cupy_gpu import dense_loss as _loss
 from mcore.backends.cupy_gpu import dense_norm as _norm
+from mcore.backends.cupy_gpu import dense_rotary as _rotary
 from mcore.backends.cupy_gpu import dense_swiglu as _swiglu
 from mcore.backends.cupy_gpu.device import Device
 from mcore.layers.dense import Dense, Pair
@@ -26,5 +27,6 @@ def dense_on(device: Device) -> Dense:
         feature=pair(_feature.feature, _feature.feature_backward),
         swiglu=pair(_swiglu.swiglu, _swiglu.swiglu_backward),
         head_loss=pair(_loss.head_loss, _loss.head_loss_backward),
+        rotary=pair(_rotary.rotary, _rotary.rotary_backward),
         embedding=pair(_embedding.embedding, _embedding.embedding_backward),
     )

@@ -53,7 +53,7 @@ def head_loss(hidden: Array, weight: Array, labels: Array, *, device: Device) ->
     where = np.flatnonzero(flat != -1)
     check_range("head_loss: label", flat[where], weight.shape[1])
     places, wanted = device.upload(np.stack([where, flat[where]]).astype(np.int32))
-    labelled = rows(hidden) if len(where) == len(flat) else rows(hidden)[places]
+    labelled = rows(hidden) if len(where) == len(flat) else _picked(rows(hidden), places)
     place = None if len(where) == len(flat) else places
     used = in_dtype(weight, hidden.dtype.name)
     saved = Saved(hidden.shape, place, labelled, used, wanted, None)
@@ -85,8 +85,19 @@ def head_loss_backward(
     if saved.where is None:
         return d_labelled.reshape(saved.shape), d_weight
     d_hidden = xp.zeros(saved.shape, saved.hidden.dtype)
-    rows(d_hidden)[saved.where] = d_labelled
+    _bits(rows(d_hidden))[saved.where] = _bits(d_labelled)
     return d_hidden, d_weight
+
+
+def _picked(x: Array, places: Array) -> Array:
+    """Some rows."""
+    picked: Array = _bits(x)[places].view(x.dtype)
+    return picked
+
+
+def _bits(x: Array) -> Array:
+    """Numbers of 16 bits as integers, which the library picks and puts; others as they are."""
+    return x.view("uint16") if x.itemsize == 2 else x
 
 
 def _product(hidden: Array, d_logits: Array, weight: Array) -> Array:

@@ -13,6 +13,7 @@ from mcore.layers import gated_norm as _gated_norm
 from mcore.layers import loss as _loss
 from mcore.layers import mlp as _mlp
 from mcore.layers import norm as _norm
+from mcore.layers import rope as _rope
 
 
 class Pair(NamedTuple):
@@ -30,6 +31,7 @@ class Dense(NamedTuple):
     feature: Pair = Pair(_feature.feature, _feature.feature_backward)
     swiglu: Pair = Pair(_mlp.swiglu, _mlp.swiglu_backward)
     head_loss: Pair = Pair(_loss.head_loss, _loss.head_loss_backward)
+    rotary: Pair = Pair(_rope.rotary, _rope.rotary_backward)
     embedding: Pair = Pair(_embedding.embedding, _embedding.embedding_backward)
 
 

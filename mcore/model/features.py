@@ -9,7 +9,6 @@ from mcore.arrays import Array
 from mcore.layers.dense import Dense
 from mcore.layers.feature import Filter, Form
 from mcore.layers.gates import decay_gate, decay_gate_backward
-from mcore.layers.rope import rotary, rotary_backward
 from mcore.model.gate import make_gate, make_gate_backward
 from mcore.model.part import Params
 from mcore.model.slot import Slot
@@ -49,7 +48,7 @@ def make_input(slot: Slot, making: Making, x: Array, taps: Filter | None) -> tup
     y, saved = making.dense.feature.forward(x, form, taps, bias)
     if not law.rotary:
         return y, (saved, None)
-    y, rotary_saved = rotary(y, making.position)
+    y, rotary_saved = making.dense.rotary.forward(y, making.position)
     return y, (saved, rotary_saved)
 
 
@@ -66,7 +65,7 @@ def make_input_backward(slot: Slot, dense: Dense, saved: Any, dy: Array, dx: Arr
         return {"a_log": d_a_log, "dt_bias": d_dt_bias}
     feature_saved, rotary_saved = saved
     if rotary_saved is not None:
-        dy = rotary_backward(rotary_saved, dy)
+        dy = dense.rotary.backward(rotary_saved, dy)
     d_taps, d_bias = dense.feature.backward(feature_saved, dy, dx)
     found = {CONV: d_taps, slot.bias: d_bias}
     return {name: gradient for name, gradient in found.items() if gradient is not None}
