@@ -1,4 +1,4 @@
-"""Dense pairs of every backend: finite differences, and the plain formulation's answers.
+"""Dense pairs of every backend on the host: finite differences, the plain formulation's answers.
 
 Columns of a wider array, read-only arrays, both dtypes, one token and blocks with a rest; the same
 bits however many threads there are, and wherever a stream is cut.
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from harness import BACKENDS
 from tolerances import tolerance
 
 from mcore.arrays import Array
-from mcore.backend import backend_names, get_backend
+from mcore.backend import get_backend
 from mcore.layers.dense import PLAIN, Dense, Pair, dense_of
 from mcore.layers.feature import Filter, Form
 from mcore.testing.gradcheck import check_pair
@@ -120,7 +121,7 @@ CASES = {
     },
 }
 every_case = pytest.mark.parametrize("name", CASES)
-every_backend = pytest.mark.parametrize("backend", backend_names())
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def run(pair: Pair, arguments: Arguments) -> list[Array]:
