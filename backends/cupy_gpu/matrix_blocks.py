@@ -8,6 +8,9 @@ PADDING = 4
 ROW_PARTS = 64
 """As in cuda/chunk_rows.cuh."""
 
+RING = 4
+"""As in cuda/tile_stream.cuh."""
+
 
 class Blocks(NamedTuple):
     """Tokens of a chunk, keys and values of a tile; from them, numbers of each shared matrix."""
@@ -66,7 +69,7 @@ class Blocks(NamedTuple):
         """Of cuda/delta_chains.cuh, for `keys` keys in all."""
         apart = self.passed + PADDING
         all_keys = -(-keys // self.keys) * self.keys
-        return self.key, self.key, self.rows * apart, all_keys * apart
+        return self.rows * apart, all_keys * apart, RING * self.key, RING * self.rows
 
     @property
     def corrections(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 // Chunks, and chains of chunks through which a memory goes on, come as tables from `chunks.py`.
 // Widths are cut into tiles of MC_KEYS and MC_VALUES columns, filled up with zeros.
 #pragma once
-#include "load.cuh"
+#include "copy.cuh"
 #include "tile.cuh"
 
 constexpr int ROWS = MC_ROWS, KEYS = MC_KEYS, VALUES = MC_VALUES, THREADS = 128;
@@ -56,6 +56,15 @@ struct States {
   }
 };
 
+template <class T>
+__device__ __forceinline__ void ask_keys(Real* to, Matrix<T> from) {
+  ask<ROWS, KEYS, THREADS>(to, KEY_APART, from);
+}
+template <class T>
+__device__ __forceinline__ void ask_values(Real* to, Matrix<T> from) {
+  ask<ROWS, VALUES, THREADS>(to, VALUE_APART, from);
+}
+
 // How kernels take them, whose arguments are numbers and pointers.
 #define SIZES int tokens, int heads, int keys, int values, int segments
 #define STATES(name) Real *name##_inner, Real *name##_ends, Real *name##_carried
@@ -65,4 +74,8 @@ struct States {
 // A tile of a state, from key `k` and value `v` on.
 __device__ __forceinline__ Matrix<Real> state_tile(Real* state, const Sizes& sizes, int k, int v) {
   return {state + (long long)k * sizes.values + v, sizes.values, sizes.keys - k, sizes.values - v};
+}
+
+__device__ __forceinline__ void ask_state(Real* to, Matrix<Real> from) {
+  ask<KEYS, VALUES, THREADS>(to, VALUE_APART, from);
 }

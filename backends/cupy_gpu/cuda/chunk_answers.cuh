@@ -22,12 +22,12 @@ __device__ __forceinline__ void chunk_answers(Arena arena, Queried x, const Give
   Tile<ROWS, VALUES, THREADS> y;
   pairs.clear();
   y.clear();
-  set_decay(decay, x.log_decay, chunk, sizes);
   for (int k = 0; k < sizes.keys; k += KEYS) {
-    load<ROWS, KEYS>(a, KEY_APART, chunk.of(x.q, sizes, sizes.keys, k));
-    load<ROWS, KEYS>(b, KEY_APART, chunk.of(x.k, sizes, sizes.keys, k));
-    if (state) load<KEYS, VALUES>(c, VALUE_APART, state_tile(state, sizes, k, first));
-    __syncthreads();
+    ask_keys(a, chunk.of(x.q, sizes, sizes.keys, k));
+    ask_keys(b, chunk.of(x.k, sizes, sizes.keys, k));
+    if (state) ask_state(c, state_tile(state, sizes, k, first));
+    if (k == 0) set_decay(decay, x.log_decay, chunk, sizes);
+    arrived();
     pairs.product([&](int t, int i) { return a[t * KEY_APART + i]; },
                   [&](int i, int j) { return b[j * KEY_APART + i]; }, KEYS);
     const Real* asked = BACK ? b : a;
@@ -36,13 +36,13 @@ __device__ __forceinline__ void chunk_answers(Arena arena, Queried x, const Give
                 [&](int i, int v) { return c[i * VALUE_APART + v]; }, KEYS);
     __syncthreads();
   }
-  load<ROWS, VALUES>(b, VALUE_APART, chunk.of(given, sizes, sizes.values, first));
+  ask_values(b, chunk.of(given, sizes, sizes.values, first));
   pairs.each([&](int t, int j, Real pair) {
     a[t * ROW_APART + j] = j <= t ? pair * decay.between(t, j) : Real(0);
   });
   const Real* factor = BACK ? decay.until : decay.since;
   y.each([&](int t, int, Real& number) { number *= factor[t]; });
-  __syncthreads();
+  arrived();
   y.product([&](int t, int j) { return BACK ? a[j * ROW_APART + t] : a[t * ROW_APART + j]; },
             [&](int j, int v) { return b[j * VALUE_APART + v]; }, ROWS);
   Matrix<Out> to = chunk.of(out, sizes, sizes.values, first);

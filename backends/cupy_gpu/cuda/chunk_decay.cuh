@@ -21,17 +21,15 @@ __device__ __forceinline__ Decay take_decay(Arena& arena) {
   return {sums, since, arena.take<Real>(ROWS)};
 }
 
-// By the first warp; log_decay (B, T, H) or null. Read after a barrier. Padding decays nothing.
-__device__ __forceinline__ void set_decay(const Decay& decay, const Real* log_decay,
-                                          const Chunk& chunk, const Sizes& sizes) {
+// By the first warp, from the log-decay f(t) of each row t. Read after a barrier.
+template <class F>
+__device__ __forceinline__ void set_decay(const Decay& decay, F f) {
   int lane = threadIdx.x;
   if (lane >= 32) return;
   double total = 0;
   for (int first = 0; first < ROWS; first += 32) {
     int t = first + lane;
-    double sum = 0;
-    if (log_decay && t < chunk.count)
-      sum = log_decay[chunk.token(sizes) + (long long)t * sizes.heads];
+    double sum = t < ROWS ? f(t) : Real(0);
     for (int by = 1; by < 32; by *= 2) {
       double earlier = __shfl_up_sync(EVERY_LANE, sum, by);
       if (lane >= by) sum += earlier;
@@ -45,6 +43,15 @@ __device__ __forceinline__ void set_decay(const Decay& decay, const Real* log_de
   }
   __syncwarp();
   for (int t = lane; t < ROWS; t += 32) decay.until[t] = exp(Real(total - decay.sums[t]));
+}
+
+// From log_decay (B, T, H), or none; what is behind the chunk's tokens decays nothing.
+__device__ __forceinline__ void set_decay(const Decay& decay, const Real* log_decay,
+                                          const Chunk& chunk, const Sizes& sizes) {
+  set_decay(decay, [&](int t) {
+    if (!log_decay || t >= chunk.count) return Real(0);
+    return log_decay[chunk.token(sizes) + (long long)t * sizes.heads];
+  });
 }
 
 // Where the factors of a chunk were used, each entry times its gradient. Every entry carries its

@@ -47,17 +47,17 @@ __device__ __forceinline__ void clear(GradientSums& sums) {
 }
 
 template <class Written>
-__device__ __forceinline__ void load_values(const GradientBlocks& at, Matrix<const Token> dy,
-                                            Matrix<const Written> v) {
-  load<ROWS, VALUES>(at.dy, VALUE_APART, dy);
-  load<ROWS, VALUES>(at.v, VALUE_APART, v);
+__device__ __forceinline__ void ask_inner(const GradientBlocks& at, Matrix<const Token> dy,
+                                          Matrix<const Written> v) {
+  ask_values(at.dy, dy);
+  ask_values(at.v, v);
 }
 
 // A tile of S, unless it is zero, and of dS'.
-__device__ __forceinline__ void load_states(const GradientBlocks& at, Real* state, Real* gradient,
-                                            const Sizes& sizes, int key, int value) {
-  load<KEYS, VALUES>(at.ds, VALUE_APART, state_tile(gradient, sizes, key, value));
-  if (state) load<KEYS, VALUES>(at.s, VALUE_APART, state_tile(state, sizes, key, value));
+__device__ __forceinline__ void ask_states(const GradientBlocks& at, Real* state, Real* gradient,
+                                           const Sizes& sizes, int key, int value) {
+  ask_state(at.ds, state_tile(gradient, sizes, key, value));
+  if (state) ask_state(at.s, state_tile(state, sizes, key, value));
 }
 
 // Adds a tile of values whose dY, V, S (unless it is zero) and dS' lie in shared memory.

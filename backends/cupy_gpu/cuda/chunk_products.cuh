@@ -12,10 +12,10 @@ __device__ __forceinline__ void chunk_product(Arena arena, const Token* x, const
   Real* values = arena.take<Real>(VALUE_BLOCK);
   int down = (sizes.keys + KEYS - 1) / KEYS;
   int k = int(blockIdx.z) % down * KEYS, v = int(blockIdx.z) / down * VALUES;
+  ask_keys(rows, chunk.of(x, sizes, sizes.keys, k));
+  ask_values(values, chunk.of(y, sizes, sizes.values, v));
   set_decay(decay, log_decay, chunk, sizes);
-  load<ROWS, KEYS>(rows, KEY_APART, chunk.of(x, sizes, sizes.keys, k));
-  load<ROWS, VALUES>(values, VALUE_APART, chunk.of(y, sizes, sizes.values, v));
-  __syncthreads();
+  arrived();
   const Real* factor = BACK ? decay.since : decay.until;
   Tile<KEYS, VALUES, THREADS> product;
   product.clear();

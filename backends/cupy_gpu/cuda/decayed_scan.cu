@@ -54,7 +54,7 @@ gradient_chains(STATES(gradient), const Real* wholes, const int* chunks, const i
                   blockIdx.y, entry);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, STATES(state),
         Token* y, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -65,7 +65,7 @@ answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, S
   chunk_answers<false>(arena, {q, k, log_decay}, v, state, y, chunk, sizes, blockIdx.z * VALUES);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 value_gradients(const Token* q, const Token* k, const Token* dy, const Real* log_decay,
                 STATES(gradient), Token* dv, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -91,13 +91,13 @@ key_gradients(const Token* q, const Token* k, const Token* v, const Token* dy,
   GradientBlocks at = take_blocks(arena);
   GradientSums sums;
   clear(sums);
-  set_decay(at.decay, log_decay, chunk, sizes);
-  load<ROWS, KEYS>(at.q, KEY_APART, chunk.of(q, sizes, keys, first));
-  load<ROWS, KEYS>(at.k, KEY_APART, chunk.of(k, sizes, keys, first));
+  ask_keys(at.q, chunk.of(q, sizes, keys, first));
+  ask_keys(at.k, chunk.of(k, sizes, keys, first));
   for (int j = 0; j < values; j += VALUES) {
-    load_values(at, chunk.of(dy, sizes, values, j), chunk.of(v, sizes, values, j));
-    load_states(at, state, gradient, sizes, first, j);
-    __syncthreads();
+    ask_inner(at, chunk.of(dy, sizes, values, j), chunk.of(v, sizes, values, j));
+    ask_states(at, state, gradient, sizes, first, j);
+    if (j == 0) set_decay(at.decay, log_decay, chunk, sizes);
+    arrived();
     add_values(at, state == nullptr, sums);
     __syncthreads();
   }

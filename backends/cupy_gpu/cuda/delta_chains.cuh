@@ -7,96 +7,75 @@
 //
 //     dX = A^T dY + until . (K dS')        dS = since_end dS' + (since . Q)^T dY - W^T dX
 #pragma once
-#include "chunk_decay.cuh"
+#include "tile_stream.cuh"
 
 constexpr int PASS = VALUES % 32 == 0 ? 32 : 16, PASS_APART = padded(PASS);
 
-struct DeltaInputs {
-  const Token* k;
-  const Real *log_decay, *w;
-  Real* x;  // U, then X; or A^T dY, then dX
-};
-
 struct DeltaBlocks {
   Decay decay;
-  Real *k, *w, *x, *state;  // (ROWS, KEYS) twice, (ROWS, PASS), (all keys, PASS)
-  int all_keys;
+  Real *x, *state;      // (ROWS, PASS), (all keys, PASS)
+  int all_keys, first;  // the first of the columns
 };
 
 __device__ __forceinline__ DeltaBlocks take_delta_blocks(Arena& arena, const Sizes& sizes) {
   DeltaBlocks at;
   at.decay = take_decay(arena);
-  at.k = arena.take<Real>(KEY_BLOCK);
-  at.w = arena.take<Real>(KEY_BLOCK);
   at.x = arena.take<Real>(ROWS * PASS_APART);
   at.all_keys = up(sizes.keys, KEYS);
   at.state = arena.take<Real>(at.all_keys * PASS_APART);
+  at.first = blockIdx.z * PASS;
   return at;
 }
 
-// state (all keys, PASS) = columns `first`, ... of one in memory, which may be null; no barrier.
-__device__ __forceinline__ void load_state(const DeltaBlocks& at, const Real* from,
-                                           const Sizes& sizes, int first) {
-  for (int i = threadIdx.x; i < at.all_keys * PASS; i += THREADS) {
-    int k = i / PASS, v = i % PASS;
-    bool real = from && k < sizes.keys && first + v < sizes.values;
-    at.state[k * PASS_APART + v] = real ? from[(long long)k * sizes.values + first + v] : Real(0);
-  }
-}
-
-__device__ __forceinline__ void store_state(const DeltaBlocks& at, Real* to, const Sizes& sizes,
-                                            int first) {
-  for (int i = threadIdx.x; i < at.all_keys * PASS; i += THREADS) {
-    int k = i / PASS, v = i % PASS;
-    if (k < sizes.keys && first + v < sizes.values)
-      to[(long long)k * sizes.values + first + v] = at.state[k * PASS_APART + v];
-  }
-}
-
-// x = f(t, v, number of X in memory, sum over keys of rows(t, i) state(i, v)), there and in shared
-// memory; `rows` is where `from` (B, T, H, K) is put, tile after tile. Ends with a barrier.
-template <class T, class F>
-__device__ __forceinline__ void through_state(const DeltaBlocks& at, Real* rows, const T* from,
-                                              Real* x, F f, const Chunk& chunk, const Sizes& sizes,
-                                              int first) {
-  Tile<ROWS, PASS, THREADS> tile;
-  tile.clear();
+// The columns of a state in memory, or zeros if it is null; no barrier.
+__device__ __forceinline__ void load_columns(const DeltaBlocks& at, Real* from, const Sizes& sizes) {
   for (int k = 0; k < at.all_keys; k += KEYS) {
-    load<ROWS, KEYS>(rows, KEY_APART, chunk.of(from, sizes, sizes.keys, k));
-    __syncthreads();
-    tile.product([&](int t, int i) { return rows[t * KEY_APART + i]; },
-                 [&](int i, int v) { return at.state[(k + i) * PASS_APART + v]; }, KEYS);
-    if (k + KEYS < at.all_keys) __syncthreads();
+    Real* to = at.state + k * PASS_APART;
+    if (from)
+      load<KEYS, PASS>(to, PASS_APART, state_tile(from, sizes, k, at.first));
+    else
+      for (int i = threadIdx.x; i < KEYS * PASS_APART; i += THREADS) to[i] = Real(0);
   }
-  Matrix<Real> to = chunk.of(x, sizes, sizes.values, first);
-  tile.each([&](int t, int v, Real sum) {
-    Real number = f(t, to.get(t, v), sum);
+}
+
+// X = f(t, X in memory, rows state), there and in shared memory; `rows` come from the stream.
+template <class S, class F>
+__device__ __forceinline__ void through_state(const DeltaBlocks& at, S& stream, Real* x, int n,
+                                              const Sizes& sizes, F f) {
+  Matrix<Real> to = stream.order.at(n).of(x, sizes, sizes.values, at.first);
+  Tile<ROWS, PASS, THREADS> sums, given;
+  sums.clear();
+  given.each([&](int t, int v, Real& number) { number = to.near(t, v); });
+  for (int k = 0; k < at.all_keys; k += KEYS) {
+    const Real* rows = stream.next();
+    if (k == 0) stream.decays(at.decay, n);
+    sums.product([&](int t, int i) { return rows[t * KEY_APART + i]; },
+                 [&](int i, int v) { return at.state[(k + i) * PASS_APART + v]; }, KEYS);
+  }
+  __syncthreads();
+  each_two(sums, given, [&](int t, int v, Real sum, Real number) {
+    number = f(t, number, sum);
     to.put(t, v, number);
     at.x[t * PASS_APART + v] = number;
   });
-  __syncthreads();
 }
 
-// state(i, v) = whole state(i, v) + sum over t of factor(t) rows(t, i) x(t, v) + more(i, v). If
-// there is one tile of keys, `rows` holds it already. Ends with a barrier.
-template <class T, class F, class G>
-__device__ __forceinline__ void into_state(const DeltaBlocks& at, Real* rows, const T* from,
-                                           F factor, G more, const Chunk& chunk,
-                                           const Sizes& sizes) {
-  Real whole = at.decay.whole();
+// state = since_end state + (factor . rows)^T X + more, in shared memory and at `to`.
+template <class S, class F, class G>
+__device__ __forceinline__ void into_state(const DeltaBlocks& at, S& stream, Real* to,
+                                           const Sizes& sizes, F factor, G more) {
   for (int k = 0; k < at.all_keys; k += KEYS) {
-    if (at.all_keys > KEYS) {
-      load<ROWS, KEYS>(rows, KEY_APART, chunk.of(from, sizes, sizes.keys, k));
-      __syncthreads();
-    }
-    Tile<KEYS, PASS, THREADS> tile;
-    tile.clear();
-    tile.product([&](int i, int t) { return factor(t) * rows[t * KEY_APART + i]; },
+    Matrix<Real> out = state_tile(to, sizes, k, at.first);
+    Tile<KEYS, PASS, THREADS> sums, added;
+    sums.clear();
+    added.each([&](int i, int v, Real& number) { number = more(k, i, v); });
+    const Real* rows = stream.next();
+    sums.product([&](int i, int t) { return factor(t) * rows[t * KEY_APART + i]; },
                  [&](int t, int v) { return at.x[t * PASS_APART + v]; }, ROWS);
-    tile.each([&](int i, int v, Real sum) {
+    each_two(sums, added, [&](int i, int v, Real sum, Real number) {
       Real& state = at.state[(k + i) * PASS_APART + v];
-      state = whole * state + sum + more(k + i, v);
+      state = at.decay.whole() * state + sum + number;
+      out.put(i, v, state);
     });
-    __syncthreads();
   }
 }

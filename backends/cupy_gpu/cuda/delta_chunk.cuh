@@ -29,8 +29,8 @@ __device__ __forceinline__ void solved(const Real* inverse, const Real* factor, 
   constexpr int APART = padded(COLUMNS);
   for (int first = 0; first < width; first += COLUMNS) {
     __syncthreads();
-    load<ROWS, COLUMNS>(rows, APART, chunk.of(given, sizes, width, first));
-    __syncthreads();
+    ask<ROWS, COLUMNS, THREADS>(rows, APART, chunk.of(given, sizes, width, first));
+    arrived();
     Tile<ROWS, COLUMNS, THREADS> tile;
     tile.clear();
     tile.product([&](int t, int j) { return inverse[t * ROW_APART + j]; },

@@ -8,7 +8,7 @@
 #include "delta_gradients.cuh"
 
 // W and U of a chunk, (B, T, H, K) and (B, T, H, V); and its inverse, if it is wanted.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
 delta_solve(const Token* k, const Token* v, const Real* log_decay, const Real* beta, Real* w,
             Real* u, Real* inverses, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -20,13 +20,13 @@ delta_solve(const Token* k, const Token* v, const Real* log_decay, const Real* b
   Real* lower = arena.take<Real>(ROW_BLOCK);
   Real* inverse = arena.take<Real>(ROW_BLOCK);
   Real* rows = arena.take<Real>(larger(ROW_BLOCK, larger(KEY_BLOCK, VALUE_BLOCK)));
-  set_decay(decay, log_decay, chunk, sizes);
   load_beta(strength, beta, chunk, sizes);
   Tile<ROWS, ROWS, THREADS> pairs;
   pairs.clear();
   for (int first = 0; first < keys; first += KEYS) {
-    load<ROWS, KEYS>(rows, KEY_APART, chunk.of(k, sizes, keys, first));
-    __syncthreads();
+    ask_keys(rows, chunk.of(k, sizes, keys, first));
+    if (first == 0) set_decay(decay, log_decay, chunk, sizes);
+    arrived();
     pairs.product([&](int t, int i) { return rows[t * KEY_APART + i]; },
                   [&](int i, int j) { return rows[j * KEY_APART + i]; }, KEYS);
     __syncthreads();
@@ -54,24 +54,24 @@ delta_chains(const Token* k, const Real* log_decay, const Real* w, Real* x, STAT
   MC_ARENA(arena);
   DeltaBlocks at = take_delta_blocks(arena, sizes);
   const int* chain = chains + 2 * (long long)blockIdx.x;
-  int head = blockIdx.y, column = blockIdx.z * PASS;
-  Chunk first = chunk_of(chunks, chain[0], head);
-  load_state(at, states.at(first.start, first.row, head, sizes), sizes, column);
-  for (int index = chain[0]; index < chain[1]; ++index) {
-    Chunk chunk = chunk_of(chunks, index, head);
-    set_decay(at.decay, log_decay, chunk, sizes);
-    if (at.all_keys == KEYS) load<ROWS, KEYS>(at.k, KEY_APART, chunk.of(k, sizes, keys, 0));
-    through_state(at, at.w, w, x, [&](int, Real u, Real sum) { return u - sum; }, chunk, sizes,
-                  column);
+  ChunkOrder order{chunks, chain[0], 1, chain[1] - chain[0], int(blockIdx.y)};
+  auto stream = tile_stream(arena, w, k, log_decay, order, sizes);
+  stream.start();
+  Chunk chunk = order.at(0);
+  load_columns(at, states.at(chunk.start, chunk.row, chunk.head, sizes), sizes);
+  for (int n = 0; n < order.count; ++n) {
+    chunk = order.at(n);
+    through_state(at, stream, x, n, sizes, [](int, Real u, Real sum) { return u - sum; });
     if (inside && chunk.end < 0) break;
-    into_state(at, at.k, k, [&](int t) { return at.decay.until[t]; },
-               [](int, int) { return Real(0); }, chunk, sizes);
-    store_state(at, states.at(chunk.end, chunk.row, head, sizes), sizes, column);
+    Real* to = states.at(chunk.end, chunk.row, chunk.head, sizes);
+    into_state(at, stream, to, sizes, [&](int t) { return at.decay.until[t]; },
+               [](int, int, int) { return Real(0); });
   }
+  arrived();
 }
 
 // Y from X.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 delta_answers(const Token* q, const Token* k, const Real* x, const Real* log_decay, STATES(state),
               Token* y, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -83,7 +83,7 @@ delta_answers(const Token* q, const Token* k, const Real* x, const Real* log_dec
 }
 
 // A^T dY.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 delta_answer_gradients(const Token* q, const Token* k, const Token* dy, const Real* log_decay,
                        Real* dx, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -102,31 +102,29 @@ delta_gradient_chains(const Token* k, const Real* log_decay, const Real* w, Real
   MC_ARENA(arena);
   DeltaBlocks at = take_delta_blocks(arena, sizes);
   const int* chain = chains + 2 * (long long)blockIdx.x;
-  int head = blockIdx.y, column = blockIdx.z * PASS;
-  Chunk chunk = chunk_of(chunks, chain[1] - 1, head);
-  load_state(at, gradients.at(chunk.gradient, chunk.row, head, sizes), sizes, column);
-  for (int index = chain[1] - 1; index >= chain[0]; --index) {
-    chunk = chunk_of(chunks, index, head);
-    set_decay(at.decay, log_decay, chunk, sizes);
-    if (at.all_keys == KEYS) load<ROWS, KEYS>(at.w, KEY_APART, chunk.of(w, sizes, keys, 0));
-    through_state(at, at.k, k, dx,
-                  [&](int t, Real given, Real sum) { return given + at.decay.until[t] * sum; },
-                  chunk, sizes, column);
-    Chunk before = chunk_of(chunks, max(index - 1, chain[0]), head);
-    int code = index > chain[0] ? before.gradient : chunk.start;
-    Real* to = gradients.at(code, chunk.row, head, sizes);
+  ChunkOrder order{chunks, chain[1] - 1, -1, chain[1] - chain[0], int(blockIdx.y)};
+  auto stream = tile_stream(arena, k, w, log_decay, order, sizes);
+  stream.start();
+  Chunk chunk = order.at(0);
+  load_columns(at, gradients.at(chunk.gradient, chunk.row, chunk.head, sizes), sizes);
+  for (int n = 0; n < order.count; ++n) {
+    chunk = order.at(n);
+    through_state(at, stream, dx, n, sizes, [&](int t, Real given, Real sum) {
+      return given + at.decay.until[t] * sum;
+    });
+    bool follows = n + 1 < order.count;
+    Chunk before = order.at(follows ? n + 1 : n);
+    int code = follows ? before.gradient : chunk.start;
+    Real* to = gradients.at(code, chunk.row, chunk.head, sizes);
     if (!to) break;
-    const Real* outside = nullptr;
-    if (index > chain[0] && before.end <= FIRST_END)
-      outside = gradients.at(before.end, chunk.row, head, sizes);
-    auto more = [&](int i, int v) {
-      if (i >= keys || column + v >= values) return Real(0);
-      long long entry = (long long)i * values + column + v;
-      return to[entry] + (outside ? outside[entry] : Real(0));
-    };
-    into_state(at, at.w, w, [](int) { return Real(-1); }, more, chunk, sizes);
-    store_state(at, to, sizes, column);
+    int outside = follows && before.end <= FIRST_END ? before.end : NOWHERE;
+    Real* entering = gradients.at(outside, chunk.row, chunk.head, sizes);
+    into_state(at, stream, to, sizes, [](int) { return Real(-1); }, [&](int first, int i, int v) {
+      Real read = state_tile(to, sizes, first, at.first).near(i, v);
+      return entering ? read + state_tile(entering, sizes, first, at.first).near(i, v) : read;
+    });
   }
+  arrived();
 }
 
 // R in place of dX; dv = beta R; and <R, V>, a part of d_beta.
@@ -144,15 +142,15 @@ correction_gradients(const Token* v, const Real* beta, const Real* inverses, Rea
   Real* rows = arena.take<Real>(VALUE_BLOCK);
   Matrix<Real> from{inverse_of(const_cast<Real*>(inverses), blockIdx.x, chunk, sizes), ROWS, ROWS,
                     ROWS};
-  load<ROWS, ROWS>(inverse, ROW_APART, from);
+  ask<ROWS, ROWS, THREADS>(inverse, ROW_APART, from);
   load_beta(strength, beta, chunk, sizes);
   Real total = Real(0);
   for (int first = 0; first < values; first += VALUES) {
     Matrix<Real> r = chunk.of(dx, sizes, values, first);
     Matrix<Token> d_value = chunk.of(dv, sizes, values, first);
     Matrix<const Token> value = chunk.of(v, sizes, values, first);
-    load<ROWS, VALUES>(rows, VALUE_APART, r);
-    __syncthreads();
+    ask_values(rows, r);
+    arrived();
     Tile<ROWS, VALUES, THREADS> tile;
     tile.clear();
     tile.product([&](int t, int j) { return inverse[j * ROW_APART + t]; },
@@ -187,18 +185,18 @@ delta_key_gradients(const Token* q, const Token* k, const Real* x, const Token* 
   clear(sums);
   delta.coupling.clear();
   delta.carried.clear();
-  set_decay(at.decay, log_decay, chunk, sizes);
   load_beta(by_row.beta, beta, chunk, sizes);
-  load<ROWS, KEYS>(at.q, KEY_APART, chunk.of(q, sizes, keys, first));
-  load<ROWS, KEYS>(at.k, KEY_APART, chunk.of(k, sizes, keys, first));
+  ask_keys(at.q, chunk.of(q, sizes, keys, first));
+  ask_keys(at.k, chunk.of(k, sizes, keys, first));
   for (int j = 0; j < values; j += VALUES) {
-    load_values(at, chunk.of(dy, sizes, values, j), chunk.of(x, sizes, values, j));
-    load_states(at, state, gradient, sizes, first, j);
-    __syncthreads();
+    ask_inner(at, chunk.of(dy, sizes, values, j), chunk.of(x, sizes, values, j));
+    ask_states(at, state, gradient, sizes, first, j);
+    if (j == 0) set_decay(at.decay, log_decay, chunk, sizes);
+    arrived();
     add_values(at, state == nullptr, sums);
     __syncthreads();
-    load<ROWS, VALUES>(at.dy, VALUE_APART, chunk.of(r, sizes, values, j));
-    __syncthreads();
+    ask_values(at.dy, chunk.of(r, sizes, values, j));
+    arrived();
     add_corrections(at, state == nullptr, delta);
     __syncthreads();
   }

@@ -11,6 +11,11 @@ struct Matrix {
   __device__ __forceinline__ Real get(int i, int j) const {
     return i < rows && j < columns ? Real(at[i * stride + j]) : Real(0);
   }
+  // The same without a branch, so that loads wait for one another less; something must be real.
+  __device__ __forceinline__ Real near(int i, int j) const {
+    Real value = Real(at[min(i, rows - 1) * stride + min(j, columns - 1)]);
+    return i < rows && j < columns ? value : Real(0);
+  }
   __device__ __forceinline__ void put(int i, int j, Real value) const {
     if (i < rows && j < columns) at[i * stride + j] = T(value);
   }

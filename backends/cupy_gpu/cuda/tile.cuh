@@ -14,6 +14,7 @@ struct Tile {
   static_assert(M % 16 == 0 && N % 8 == 0, "units are 16 x 8");
   static constexpr int DOWN = M / 16, UNITS = DOWN * (N / 8), WARPS = THREADS / 32;
   static constexpr int OWN = (UNITS + WARPS - 1) / WARPS;
+  static constexpr bool EVEN = UNITS % WARPS == 0;  // then no branches keep products apart
   Real x[OWN][4];
 
   __device__ __forceinline__ void clear() {
@@ -33,7 +34,7 @@ struct Tile {
 #pragma unroll
       for (int own = 0; own < OWN; ++own) {
         int unit = first_unit() + own * WARPS;
-        if (unit >= UNITS) break;
+        if (!EVEN && unit >= UNITS) break;
         int i = unit % DOWN * 16 + g, j = unit / DOWN * 8;
         if constexpr (sizeof(Real) == 4 && MC_PRODUCTS > 0) {
           float rows[4] = {float(a(i, k + t)), float(a(i + 8, k + t)), float(a(i, k + t + 4)),
@@ -61,7 +62,7 @@ struct Tile {
 #pragma unroll
     for (int own = 0; own < OWN; ++own) {
       int unit = first_unit() + own * WARPS;
-      if (unit >= UNITS) break;
+      if (!EVEN && unit >= UNITS) break;
       int i = unit % DOWN * 16 + g, j = unit / DOWN * 8 + 2 * t;
       f(i, j, x[own][0]);
       f(i, j + 1, x[own][1]);

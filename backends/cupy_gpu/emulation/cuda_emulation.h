@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "block.h"
+#include "copies.h"
 #include "warp_product.h"
 
 #define MC_EMULATED 1
