@@ -50,7 +50,7 @@ DOUBLE = ODD | {
 }
 SINGLE = {name: ODD[name] for name in ("one token", "rows and heads", "window across blocks")} | {
     "wider than a block's registers": DOUBLE["wider than a block's registers"],
-    "narrow blocks of columns": Shape(1, 17, 34, 1, 70, 20),
+    "narrow blocks of columns": Shape(1, 7, 20, 1, 70, 20),
 }
 
 

@@ -10,7 +10,7 @@ from numba_cases import REFERENCE, Case, cuts
 from test_numba_vector import RULES, Problem, problem
 
 import mcore
-from mcore.backends.cupy_gpu import vector_plan
+from mcore.backends.cupy_gpu import vector_plan, vector_recurrent
 from mcore.backends.cupy_gpu.vector_runs import run_table
 from mcore.testing import packing, streaming
 from mcore.testing.agreement import assert_agree
@@ -49,6 +49,14 @@ def test_runs_that_share_a_block(
     assert_held(given, "float32")
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_stretches_of_the_gradient_of_weights(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Parts of the sum, the last one short, and blocks of columns that end in between."""
+    monkeypatch.setattr(vector_recurrent, "FEWEST", 20)
+    assert vector_recurrent._stretches(3 * 47, 4) == 7
+    assert_held(problem(kind, (3, 47, 1, 35), "float64"), "float64")
+
+
 def test_weights_that_registers_do_not_hold() -> None:
     given = problem("lstm", (1, 3, 1, 64), "float64")
     shape = vector_plan.VectorShape("lstm", "float64", "float64", 64, 4)
@@ -61,7 +69,7 @@ def test_wide_memories_go_step_by_step(kind: str) -> None:
     shape = vector_plan.VectorShape(kind, "float32", "float32", 130, 4)
     assert vector_plan.plan(shape, 1, 1).rows == 0
     for sizes in ((3, 7, 2, 130), (2, 1, 1, 160)):
-        assert_held(problem(kind, sizes, "float32"), "float32")
+        assert_held(problem(kind, sizes, "float64"), "float64")
 
 
 def test_what_lies_between_runs_and_blocks_that_one_multiprocessor_holds() -> None:
@@ -152,7 +160,7 @@ def test_bits_do_not_depend_on_the_order_of_threads(kind: str) -> None:
 
 @pytest.mark.parametrize("width", [3, 130])
 def test_a_second_call_copies_nothing(width: int) -> None:
-    given = problem("gru", (2, 5, 1, width), "float32")
+    given = problem("gru", (2, 5, 1, width), "float64")
     rule, segments, gpu = given.rule, given.segments, GPU.gpu
     inputs, carry, d = GPU.up((given.inputs, given.carry, given.d))
 

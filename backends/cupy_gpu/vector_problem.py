@@ -141,6 +141,6 @@ def empty_gradients(
         xp.ascontiguousarray(d_reads, problem.x.dtype),
         xp.ascontiguousarray(d_checkpoints, real),
         xp.empty_like(problem.x),
-        None if problem.bias is None else xp.empty(problem.over_tokens(), real),
+        None if problem.bias is None else xp.empty(problem.over_tokens(), problem.x.dtype),
         None if problem.carry is None else xp.zeros_like(problem.carry),
     )

@@ -13,7 +13,7 @@ from mcore.backends.cupy_gpu.sources import Variant
 from mcore.recurrence import Recurrence
 from mcore.segments import Segments
 
-SIDE, DEPTH, THREADS = 64, 32, 256
+SIDE, DEPTH, THREADS = 64, 32, 128
 """Of the blocks: see `vector_read.cu`."""
 
 
@@ -91,7 +91,7 @@ def _run(
     cuts, (rows, _, heads, _) = saved.cuts, saved.q.shape
     down, across = (-(-side // SIDE) for side in sides)
     size = saved.states.dtype.itemsize
-    shared = 2 * SIDE * (max(SIDE, DEPTH) + 4) * size
+    shared = 2 * max(SIDE * (DEPTH + 4), DEPTH * (SIDE + 8)) * size
     kernel = device.kernel(saved.variant, name)
     given = (first, second, cuts.segment, cuts.first, cuts.last, out, *saved.sizes)
     kernel((down, rows * heads, across), (THREADS,), given, shared)

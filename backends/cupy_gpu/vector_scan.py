@@ -19,6 +19,7 @@ from mcore.backends.cupy_gpu.vector_problem import (
     empty_output,
     posed,
 )
+from mcore.backends.cupy_gpu.vector_recurrent import recurrent_gradient
 from mcore.recurrence import Inputs, Recurrence
 from mcore.segments import Segments
 
@@ -54,11 +55,12 @@ def scan_backward(
     x, inner = gradients.x, gradients.inner
     d_inputs = {
         "x": x,
-        "recurrent": _d_recurrent(problem, saved.before, gradients),
+        "recurrent": recurrent_gradient(problem, saved.before, gradients),
         "q": xp.empty((*x.shape[:3], 0), x.dtype),
     }
     if inner is not None:
-        d_inputs["recurrent_bias"] = inner.sum(axis=(0, 1)).astype(x.dtype)
+        total = inner.sum(axis=(0, 1), dtype=saved.before.dtype)
+        d_inputs["recurrent_bias"] = total.astype(x.dtype, copy=False)
     if gradients.carry is None:
         return d_inputs, None
     return d_inputs, gradients.carry.reshape(*gradients.carry.shape[:2], -1)
@@ -85,24 +87,6 @@ def _backward(
         (*problem.places, problem.recurrent, before, kept, *gradients, *problem.sizes),
         plan.backward,
     )
-
-
-def _d_recurrent(problem: VectorProblem, before: Array, gradients: VectorGradients) -> Array:
-    """`dU = sum over rows and tokens of h^T d(h U)`: one large product per head."""
-    xp, width = problem.device.xp, problem.recurrent.shape[1]
-    h = _by_head(before).swapaxes(1, 2)
-    d_products = _by_head(gradients.x.astype(before.dtype, copy=False))
-    if gradients.inner is not None:
-        outer = d_products[..., :-width]
-        d_products = xp.concatenate([outer, _by_head(gradients.inner)], axis=-1)
-    total: Array = xp.matmul(h, d_products).astype(gradients.x.dtype, copy=False)
-    return total
-
-
-def _by_head(x: Array) -> Array:
-    """(H, B T, .) from (B, T, H, .)."""
-    moved: Array = x.transpose(2, 0, 1, 3).reshape(x.shape[2], -1, x.shape[3])
-    return moved
 
 
 VECTOR_SCAN = Pair(scan, scan_backward)

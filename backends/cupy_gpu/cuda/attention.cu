@@ -41,7 +41,7 @@ attention(const Token* q, const Token* k, const Token* v, Token* y, Real* log_su
   MC_ARENA(arena);
   Shape shape{tokens, positions, heads, keys, values, reach};
   Sight sight{shape};
-  int t = (gridDim.x - 1 - blockIdx.x) * SIDE, above = (threadIdx.x >> 5) * 16;  // longest first
+  int t = (gridDim.x - 1 - blockIdx.x) * SIDE, above = rows_above();  // longest first
   Real* own = arena.take<Real>(SIDE * K_APART);
   Real* block_k = arena.take<Real>(FORWARD * K_APART);
   Real* block_v = arena.take<Real>(FORWARD * V_APART);

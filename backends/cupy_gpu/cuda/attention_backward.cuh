@@ -9,7 +9,7 @@
 // delta_t of a block's queries into shared and global memory, a warp for 16 of them.
 __device__ __forceinline__ void make_deltas(Matrix<const Token> y, const Real* dy, Real* to,
                                             Real* all, int heads) {
-  int lane = threadIdx.x & 31, above = (threadIdx.x >> 5) * 16;
+  int lane = threadIdx.x & 31, above = rows_above();
   for (int i = above; i < above + 16; ++i) {
     Real sum = Real(0);
     for (int j = lane; j < y.columns; j += 32) sum += y.get(i, j) * dy[i * V_APART + j];
@@ -31,7 +31,7 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
                   int positions, int heads, int keys, int values, int reach) {
   MC_ARENA(arena);
   Sight sight{Shape{tokens, positions, heads, keys, values, reach}};
-  int t = (gridDim.x - 1 - blockIdx.x) * SIDE, above = (threadIdx.x >> 5) * 16;
+  int t = (gridDim.x - 1 - blockIdx.x) * SIDE, above = rows_above();
   Real* own_q = arena.take<Real>(SIDE * K_APART);
   Real* own_dy = arena.take<Real>(SIDE * V_APART);
   Real* block_k = arena.take<Real>(BACKWARD * K_APART);
@@ -84,7 +84,7 @@ attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_s
                int positions, int heads, int keys, int values, int reach) {
   MC_ARENA(arena);
   Sight sight{Shape{tokens, positions, heads, keys, values, reach}};
-  int key = blockIdx.x * SIDE, above = (threadIdx.x >> 5) * 16;
+  int key = blockIdx.x * SIDE, above = rows_above();
   Real* own_k = arena.take<Real>(SIDE * K_APART);
   Real* own_v = arena.take<Real>(SIDE * V_APART);
   Real* block_q = arena.take<Real>(BACKWARD * K_APART);

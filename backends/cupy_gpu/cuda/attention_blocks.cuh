@@ -69,13 +69,3 @@ __device__ __forceinline__ Real head_number(const Real* all, int t, int count, i
   int row = blockIdx.y / heads, head = blockIdx.y % heads;
   return t < count ? all[((long long)row * count + t) * heads + head] : Real(0);
 }
-
-// A warp's strip to rows of a matrix in global memory, times `scale`.
-template <int N, class T>
-__device__ __forceinline__ void store(Strip<N>& from, Matrix<T> to, Real scale) {
-  int above = (threadIdx.x >> 5) * 16;
-  from.each([&](int i, int j, Real x) {
-    i += above;
-    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = T(scale * x);
-  });
-}

@@ -17,7 +17,7 @@ template <int M, int N, int THREADS, class T>
 __device__ __forceinline__ void load_wide(Real* to, int apart, Matrix<const T> from) {
   static_assert(N % 4 == 0, "rows are fours");
   bool aligned = reinterpret_cast<unsigned long long>(from.at) % sizeof(Four<T>) == 0;
-  if (from.columns != N || from.stride % 4 || !aligned) return load<M, N>(to, apart, from);
+  if (from.columns < N || from.stride % 4 || !aligned) return load<M, N>(to, apart, from);
 #pragma unroll 4
   for (int at = threadIdx.x; at < M * N / 4; at += THREADS) {
     int i = at / (N / 4), j = at % (N / 4) * 4;

@@ -3,6 +3,7 @@
 // Lane 4 g + t holds, of unit u, columns 8 u + 2 t and 8 u + 2 t + 1 of rows g and g + 8. So whole
 // rows lie in four lanes, and a strip can be the left factor of a further product where it is.
 #pragma once
+#include "load.cuh"
 #include "split.cuh"
 
 template <int N>
@@ -97,4 +98,17 @@ __device__ __forceinline__ Real row_sum(Real value) {
 __device__ __forceinline__ Real row_max(Real value) {
   value = max(value, __shfl_xor_sync(EVERY_LANE, value, 1));
   return max(value, __shfl_xor_sync(EVERY_LANE, value, 2));
+}
+
+// Where the rows of this thread's warp begin in a block whose warps share rows out.
+__device__ __forceinline__ int rows_above() { return int(threadIdx.x >> 5) * 16; }
+
+// A warp's strip to its rows of a matrix in global memory, times `scale`; only what is real.
+template <int N, class T>
+__device__ __forceinline__ void store(Strip<N>& from, Matrix<T> to, Real scale) {
+  int above = rows_above();
+  from.each([&](int i, int j, Real x) {
+    i += above;
+    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = T(scale * x);
+  });
 }

@@ -2,11 +2,11 @@
 //
 // Three products of a block of tokens, a block of checkpoints and a block of channels. Arrays:
 // gates (B, T, H, C) or null for ones, checkpoints (B, C, H, vectors, V) of which h is the first.
-#include "load.cuh"
-#include "tile.cuh"
+#include "load_wide.cuh"
+#include "strip.cuh"
 
-constexpr int SIDE = 64, DEPTH = 32, BLOCK = 256;
-typedef Tile<SIDE, SIDE, BLOCK> Product;
+constexpr int SIDE = 64, DEPTH = 32, THREADS = 128;  // a warp has 16 rows of a side
+constexpr int ROW = padded(DEPTH), COLUMN = SIDE + 8;  // apart, so that lanes hit different banks
 
 struct Shape {
   int tokens, heads, columns, vectors, width, segments;
@@ -71,98 +71,89 @@ __device__ __forceinline__ Matrix<T> cached(T* all, int row, int head, int colum
   return {at, stride, shape.columns - column, shape.width - from};
 }
 
-__device__ __forceinline__ void put(Product& sum, Matrix<Real> to) {
-  sum.each([&](int i, int j, Real value) {
-    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = value;
-  });
-}
-
 // y (B, T, H, V). Grid: blocks of tokens, rows by heads, blocks of channels.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
 vector_read(const Real* gates, const Real* checkpoints, const int* segment, const int* first,
             const int* last, Token* y, int tokens, int heads, int columns, int vectors, int width,
             int segments) {
   MC_ARENA(arena);
   Shape shape{tokens, heads, columns, vectors, width, segments};
   int t = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
-  int from = blockIdx.z * SIDE, low, high;
+  int from = blockIdx.z * SIDE, above = rows_above(), low, high;
   Gates weight(gates, row, head, shape, Sight(segment, first, last, row, shape));
-  Real* a = arena.take<Real>(SIDE * padded(DEPTH));
-  Real* b = arena.take<Real>(DEPTH * padded(SIDE));
-  Product sum;
+  Real* a = arena.take<Real>(SIDE * ROW);
+  Real* b = arena.take<Real>(DEPTH * COLUMN);
+  Strip<SIDE> sum;
   sum.clear();
   weight.sight.range(t, SIDE, low, high);
   for (int column = low; column < high; column += DEPTH) {
-    for (int at = threadIdx.x; at < SIDE * DEPTH; at += BLOCK)
-      a[at / DEPTH * padded(DEPTH) + at % DEPTH] = weight.get(t + at / DEPTH, column + at % DEPTH);
-    load<DEPTH, SIDE>(b, padded(SIDE), cached(checkpoints, row, head, column, from, shape));
+    for (int at = threadIdx.x; at < SIDE * DEPTH; at += THREADS)
+      a[at / DEPTH * ROW + at % DEPTH] = weight.get(t + at / DEPTH, column + at % DEPTH);
+    load_wide<DEPTH, SIDE, THREADS>(b, COLUMN, cached(checkpoints, row, head, column, from, shape));
     __syncthreads();
-    sum.product([&](int i, int k) { return a[i * padded(DEPTH) + k]; },
-                [&](int k, int j) { return b[k * padded(SIDE) + j]; }, DEPTH);
+    sum.product([&](int i, int k) { return a[(above + i) * ROW + k]; },
+                [&](int k, int j) { return b[k * COLUMN + j]; }, DEPTH);
     __syncthreads();
   }
-  Matrix<Token> to = channels(y, row, head, t, from, shape);
-  sum.each([&](int i, int j, Real value) {
-    if (i < to.rows && j < to.columns) to.at[i * to.stride + j] = Token(value);
-  });
+  store(sum, channels(y, row, head, t, from, shape), Real(1));
 }
 
 // d_checkpoints (B, C, H, vectors, V), its h. Grid: blocks of columns, rows by heads, of channels.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
 vector_read_checkpoints(const Real* gates, const Token* dy, const int* segment, const int* first,
                         const int* last, Real* d_checkpoints, int tokens, int heads, int columns,
                         int vectors, int width, int segments) {
   MC_ARENA(arena);
   Shape shape{tokens, heads, columns, vectors, width, segments};
   int column = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
-  int from = blockIdx.z * SIDE, low, high;
+  int from = blockIdx.z * SIDE, above = rows_above(), low, high;
   Gates weight(gates, row, head, shape, Sight(segment, first, last, row, shape));
-  Real* a = arena.take<Real>(DEPTH * padded(SIDE));
-  Real* b = arena.take<Real>(DEPTH * padded(SIDE));
-  Product sum;
+  Real* a = arena.take<Real>(DEPTH * COLUMN);
+  Real* b = arena.take<Real>(DEPTH * COLUMN);
+  Strip<SIDE> sum;
   sum.clear();
   for (int t = 0; t < tokens; t += DEPTH) {
     weight.sight.range(t, DEPTH, low, high);
     if (high <= column || low >= column + SIDE) continue;
-    for (int at = threadIdx.x; at < SIDE * DEPTH; at += BLOCK)
-      a[at / SIDE * padded(SIDE) + at % SIDE] = weight.get(t + at / SIDE, column + at % SIDE);
-    load<DEPTH, SIDE>(b, padded(SIDE), channels(dy, row, head, t, from, shape));
+    for (int at = threadIdx.x; at < SIDE * DEPTH; at += THREADS)
+      a[at / SIDE * COLUMN + at % SIDE] = weight.get(t + at / SIDE, column + at % SIDE);
+    load_wide<DEPTH, SIDE, THREADS>(b, COLUMN, channels(dy, row, head, t, from, shape));
     __syncthreads();
-    sum.product([&](int i, int k) { return a[k * padded(SIDE) + i]; },
-                [&](int k, int j) { return b[k * padded(SIDE) + j]; }, DEPTH);
+    sum.product([&](int i, int k) { return a[k * COLUMN + above + i]; },
+                [&](int k, int j) { return b[k * COLUMN + j]; }, DEPTH);
     __syncthreads();
   }
-  put(sum, cached(d_checkpoints, row, head, column, from, shape));
+  store(sum, cached(d_checkpoints, row, head, column, from, shape), Real(1));
 }
 
 // d_gates (B, T, H, C), 0 where nothing is seen. Grid: blocks of tokens, rows by heads, of columns.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(128)
 vector_read_gates(const Real* checkpoints, const Token* dy, const int* segment, const int* first,
                   const int* last, Real* d_gates, int tokens, int heads, int columns, int vectors,
                   int width, int segments) {
   MC_ARENA(arena);
   Shape shape{tokens, heads, columns, vectors, width, segments};
   int t = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
-  int column = blockIdx.z * SIDE, low, high;
+  int column = blockIdx.z * SIDE, above = rows_above(), low, high;
   Sight sight(segment, first, last, row, shape);
-  Real* a = arena.take<Real>(SIDE * padded(DEPTH));
-  Real* b = arena.take<Real>(SIDE * padded(DEPTH));
-  Product sum;
+  Real* a = arena.take<Real>(SIDE * ROW);
+  Real* b = arena.take<Real>(SIDE * ROW);
+  Strip<SIDE> sum;
   sum.clear();
   sight.range(t, SIDE, low, high);
   bool unseen = high <= column || low >= column + SIDE;
   for (int from = 0; from < width && !unseen; from += DEPTH) {
-    load<SIDE, DEPTH>(a, padded(DEPTH), channels(dy, row, head, t, from, shape));
-    load<SIDE, DEPTH>(b, padded(DEPTH), cached(checkpoints, row, head, column, from, shape));
+    load_wide<SIDE, DEPTH, THREADS>(a, ROW, channels(dy, row, head, t, from, shape));
+    load_wide<SIDE, DEPTH, THREADS>(b, ROW, cached(checkpoints, row, head, column, from, shape));
     __syncthreads();
-    sum.product([&](int i, int k) { return a[i * padded(DEPTH) + k]; },
-                [&](int k, int j) { return b[j * padded(DEPTH) + k]; }, DEPTH);
+    sum.product([&](int i, int k) { return a[(above + i) * ROW + k]; },
+                [&](int k, int j) { return b[j * ROW + k]; }, DEPTH);
     __syncthreads();
   }
+  sum.each([&](int i, int j, Real& value) {
+    if (!sight.sees(t + above + i, column + j)) value = Real(0);
+  });
   long long apart = (long long)heads * columns;
   Real* to = d_gates + ((long long)row * tokens + t) * apart + (long long)head * columns + column;
-  sum.each([&](int i, int j, Real value) {
-    if (t + i < tokens && column + j < columns)
-      to[i * apart + j] = sight.sees(t + i, column + j) ? value : Real(0);
-  });
+  store(sum, Matrix<Real>{to, apart, tokens - t, columns - column}, Real(1));
 }

@@ -1,5 +1,5 @@
 // Scan of a vector memory backwards: only the chain of gradients goes token by token. The gradient
-// of U is one product over all tokens afterwards (`vector_scan.py`).
+// of U is one product over all tokens afterwards (`vector_recurrent.cu`).
 #pragma once
 #include "fold.cuh"
 #include "vector_weights.cuh"
@@ -12,8 +12,7 @@ struct BackwardTokens {
   const Real *before, *kept;
   const Token* d_reads;
   const Real* d_checkpoints;
-  Token* d_x;
-  Real* d_inner;
+  Token *d_x, *d_inner;
 };
 
 // One token of the owned channel: the gradient of the state moves to before it, but for U's part.
@@ -34,7 +33,7 @@ __device__ __forceinline__ void scan_token_back(const Run& run, Real (&d_state)[
   Real h = Cell::RESETS ? tokens.before[at * width + channel] : Real(0);
   Cell::back(kept, h, d_state, d_x, d_product);
   put(tokens.d_x + at * Cell::GATES * width + channel, sizes.width, d_x);
-  if (Cell::RESETS) tokens.d_inner[at * width + channel] = d_product[Cell::GATES - 1];
+  if (Cell::RESETS) tokens.d_inner[at * width + channel] = Token(d_product[Cell::GATES - 1]);
 }
 
 // Four channels' rows of U for sixteen threads, which share out its columns.
@@ -51,7 +50,7 @@ __device__ __forceinline__ void load_rows(Weights<BACK_QUADS, 4>& weights, Arena
 extern "C" __global__ void __launch_bounds__(4 * MC_WIDTH)
 vector_scan_backward(const int* table, const int* bounds, const int* segments,
                      const Real* recurrent, const Real* before, const Real* kept,
-                     const Token* d_reads, const Real* d_checkpoints, Token* d_x, Real* d_inner,
+                     const Token* d_reads, const Real* d_checkpoints, Token* d_x, Token* d_inner,
                      Real* d_carry, int count, int segment_count, int tokens, int heads,
                      int width) {
   constexpr int GATES = Cell::GATES, VECTORS = Cell::VECTORS;

@@ -67,7 +67,7 @@ vector_step(const int* table, const int* bounds, const int* segments, const Toke
 extern "C" __global__ void __launch_bounds__(256)
 vector_step_backward(const int* table, const int* bounds, const int* segments, const Real* before,
                      const Real* kept, const Token* d_reads, const Real* d_checkpoints, Token* d_x,
-                     Real* d_inner, Real* d_states, Real* d_products, int step, int count,
+                     Token* d_inner, Real* d_states, Real* d_products, int step, int count,
                      int segment_count, int tokens, int heads, int width) {
   Sizes sizes{segment_count, tokens, heads, width};
   Runs runs{table, bounds, segments, count};
