@@ -16,9 +16,7 @@ FEWEST = 512
 """Tokens of a stretch that are worth a part of the sum."""
 
 
-def recurrent_gradient(
-    problem: VectorProblem, before: Array, gradients: VectorGradients
-) -> Array:
+def recurrent_gradient(problem: VectorProblem, before: Array, gradients: VectorGradients) -> Array:
     """(H, V, G*V) in the dtype of x."""
     xp, (heads, width, columns) = problem.device.xp, problem.recurrent.shape
     count = before.shape[0] * before.shape[1]
