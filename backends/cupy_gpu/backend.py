@@ -64,7 +64,8 @@ class CupyBackend:
     def accelerates(self) -> frozenset[tuple[str, str]]:
         """What has kernels; the rest is computed on the host."""
         tables = (("scan", SCANS), ("read", READS), ("soup", SOUPS))
-        return frozenset({(rule, op) for op, table in tables for rule in table}) | {("*", "route")}
+        pairs = {(rule, op) for op, table in tables for rule in table}
+        return frozenset(pairs | {("*", "route"), ("*", "attention")})
 
     def scan(
         self, rule: Recurrence, inputs: Inputs, carry: Array | None, segments: Segments
