@@ -42,6 +42,20 @@ class Cached(NamedTuple):
     token: str
 
 
+class Wanted(NamedTuple):
+    """What `mix_down` adds to; None for what is not wanted.
+
+    Attributes:
+        x: (B, T, H, K) receives what is mixed.
+        d_gates: (B, T, H, C + 1) receives the products of `along` with what each memory says.
+        along: (B, T, H, K).
+    """
+
+    x: Array | None = None
+    d_gates: Array | None = None
+    along: Array | None = None
+
+
 def mix_up(device: Device, cached: Cached, layer: int, x: Array) -> Array:
     """z (B, T, H, E) from x (B, T, H, K)."""
     rows, tokens, heads, _ = x.shape
@@ -53,13 +67,11 @@ def mix_up(device: Device, cached: Cached, layer: int, x: Array) -> Array:
     return z
 
 
-def mix_down(
-    device: Device, cached: Cached, layer: int, z: Array, y: Array, d_gates: tuple[Array, Array]
-) -> None:
-    """Add x, from z, to y; given (x', d_gates) also <x'_t, M_i z_t> to d_gates (B, T, H, C + 1)."""
+def mix_down(device: Device, cached: Cached, layer: int, z: Array, wanted: Wanted) -> None:
+    """From z (B, T, H, E)."""
     rows, tokens, heads, _ = z.shape
     grid = (-(-tokens // _tiles(cached).rows), rows * heads)
-    _run(device, cached, "mix_down", grid, layer, [z, d_gates[0], y, d_gates[1]])
+    _run(device, cached, "mix_down", grid, layer, [z, wanted.along, wanted.x, wanted.d_gates])
 
 
 def mix_outwards(

@@ -100,7 +100,7 @@ def online(
     call: tuple[MlpMemory, Inputs, Array | None, Segments],
     mixture: Mixture | None,
 ) -> tuple[Online, OnlineSaved]:
-    """The scan; with a mixture reads are q + g Z, and hidden is what the perceptron is asked with."""
+    """The scan; with a mixture reads are q + g Z, and hidden the hidden vectors of the queries."""
     xp, (rule, inputs, carry, segments) = device.xp, call
     plain = {name: xp.ascontiguousarray(x) for name, x in inputs.items() if name in rule.inputs}
     dims = rule.dims(plain)
@@ -124,7 +124,7 @@ def online_backward(
     d_reads: Array,
     d_ends: tuple[Array | None, Array | None],
 ) -> OnlineGradients:
-    """Gradient of `online`; `d_ends` are of checkpoints and hidden vectors, None if they are zero."""
+    """Gradient of `online`; `d_ends`: of checkpoints and hidden vectors, None if they are zero."""
     xp, checkpoints = device.xp, saved.checkpoints
     common, tasks = _common(device, saved)
     launch, size = form.backward(saved), checkpoints.shape[-1]
@@ -198,4 +198,5 @@ def _like(xp: Any, mixture: Mixture | None) -> Mixture | None:
     """Room for a mixture's gradient."""
     if mixture is None:
         return None
-    return Mixture(*(None if x is None else empty(xp, x) for x in mixture))
+    extra = None if mixture.extra is None else empty(xp, mixture.extra)
+    return Mixture(empty(xp, mixture.gates), extra)

@@ -10,11 +10,19 @@ so each layer is a mixture over the cached memories plus the online memory's sha
            + sum_cached g_i W_out,i^T A                 down, through w_out
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.deep import form_of
-from mcore.backends.cupy_gpu.deep_mix import W_IN, W_OUT, Cached, mix_down, mix_outwards, mix_up
+from mcore.backends.cupy_gpu.deep_mix import (
+    W_IN,
+    W_OUT,
+    Cached,
+    Wanted,
+    mix_down,
+    mix_outwards,
+    mix_up,
+)
 from mcore.backends.cupy_gpu.deep_online import Mixture, OnlineSaved, online, online_backward
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.pairs import Pair
@@ -49,8 +57,9 @@ def soup(
     mixture = Mixture(device.xp.ascontiguousarray(gates[..., -1]), extra)
     found, saved = online(device, form_of(rule), (rule, inputs, carry, segments), mixture)
     y, hidden = found.scan.reads, found.hidden
+    assert hidden is not None
     if checkpoints.shape[1]:
-        mix_down(device, memories, W_OUT, hidden, y, (None, None))
+        mix_down(device, memories, W_OUT, hidden, Wanted(y))
     return y, SoupSaved(saved, memories, hidden)
 
 
@@ -63,13 +72,14 @@ def soup_backward(
     d_states, d_gates = xp.zeros_like(cached.checkpoints), xp.zeros_like(cached.gates)
     if cached.checkpoints.shape[1]:
         d_hidden = mix_up(device, cached, W_OUT, dy)
-        mix_down(device, cached, W_OUT, saved.hidden, None, (dy, d_gates))
+        mix_down(device, cached, W_OUT, saved.hidden, Wanted(None, d_gates, dy))
         mix_outwards(device, cached, W_OUT, (dy, saved.hidden), d_states)
     form = form_of(saved.online.rule)
     found = online_backward(device, form, saved.online, dy, (None, d_hidden))
-    if cached.checkpoints.shape[1]:
-        d_extra = found.mixture.extra
-        mix_down(device, cached, W_IN, d_extra, found.inputs["q"], (q, d_gates))
+    assert found.mixture is not None
+    d_extra = found.mixture.extra
+    if d_extra is not None:
+        mix_down(device, cached, W_IN, d_extra, Wanted(found.inputs["q"], d_gates, q))
         mix_outwards(device, cached, W_IN, (q, d_extra), d_states)
     d_gates[..., -1] = found.mixture.gates
     return found.inputs, found.carry, d_states, d_gates

@@ -1,6 +1,5 @@
 """How kernels of deep memories cut tokens and hidden units into tiles that fit in shared memory."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from mcore.errors import BackendError
@@ -91,5 +90,5 @@ def _bytes(counts: Counts, keys: int, rows: int, units: int, item: int) -> int:
 
 
 def _widest(counts: Counts, item: int) -> int:
-    fits: Callable[[int], bool] = lambda keys: _bytes(counts, keys, 16, 8, item) <= SHARED
-    return max(keys for keys in range(16, 4096, 16) if fits(keys))
+    widths = range(16, 4096, 16)
+    return max(keys for keys in widths if _bytes(counts, keys, 16, 8, item) <= SHARED)
