@@ -17,7 +17,7 @@ from mcore.backends.cupy_gpu.emulation.array import DeviceArray
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 from mcore.backends.cupy_gpu.host import moved
 from mcore.backends.numpy_ref.backend import ReferenceBackend
-from mcore.testing.agreement import answer
+from mcore.testing.agreement import FLOOR, answer
 from mcore.testing.strategies import Example
 
 Twice = tuple[Any, Any]
@@ -150,7 +150,7 @@ def close_to(place: str, found: Any, want: Any, allowed: float) -> None:
     assert got.dtype == want.dtype, f"{place}: {got.dtype}, expected {want.dtype}"
     if not want.size:
         return
-    error = float(np.abs(got - want).max()) / max(float(np.abs(want).max()), 1e-30)
+    error = float(np.abs(got - want).max()) / max(float(np.abs(want).max()), FLOOR)
     assert error <= allowed, f"{place}: off by {error:.1e}, {allowed:.0e} allowed"
 
 

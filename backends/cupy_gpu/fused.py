@@ -15,7 +15,7 @@ from mcore.backends.cupy_gpu.anatomy import Anatomy, anatomy, is_matrix
 from mcore.backends.cupy_gpu.blocks import Plan, plan
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.fused_read import DENSE
-from mcore.backends.cupy_gpu.layer import Ends, Kernels, Layer, Outcome
+from mcore.backends.cupy_gpu.layer import Ends, Kernels, Layer
 from mcore.backends.cupy_gpu.route import pooled, pooled_backward, routing_keys
 from mcore.backends.cupy_gpu.sight import sight_on
 from mcore.backends.cupy_gpu.sparse_read import MOST, SPARSE
@@ -36,7 +36,7 @@ class FusedSaved(NamedTuple):
 
     scan: Any
     layer: Layer
-    outcome: Outcome
+    kept: Any
 
 
 class FusedLayer(NamedTuple):
@@ -67,7 +67,7 @@ class FusedLayer(NamedTuple):
         layer = Layer(made.tokens(q), reads, *states, form, x, contexts, online, sight)
         outcome = self._kernels.forward(self.device, layer, self.router)
         answer = FusedAnswer(outcome.y, found.checkpoints, contexts)
-        return answer, FusedSaved(scan, layer, outcome)
+        return answer, FusedSaved(scan, layer, outcome.kept)
 
     def backward(
         self, saved: FusedSaved, dy: Array, d_checkpoints: Array | None, d_contexts: Array | None
@@ -75,7 +75,7 @@ class FusedLayer(NamedTuple):
         """Gradients with respect to all that came in."""
         layer, chooser = saved.layer, self._pooling(saved.layer.q)
         ends = self._ends(layer, d_checkpoints, d_contexts)
-        found = self._kernels.backward(self.device, (layer, saved.outcome), dy, self.router, ends)
+        found = self._kernels.backward(self.device, (layer, saved.kept), dy, self.router, ends)
         incoming = (ends.contexts, found.online)
         dk, d_before = pooled_backward(chooser, layer.x, incoming, found.u)
         d_inputs, d_carry = self.scans.backward(saved.scan, found.reads, ends.own)

@@ -28,26 +28,27 @@ def forward(device: Device, layer: Layer, router: Router) -> Outcome:
     shared = made.bytes(wide, COLUMNS * row(made.keys), integers=2 * made.rows)
     made.run("gate_sums", grid, arguments, shared)
     y = device.xp.empty_like(layer.reads)
+    others = device.xp.empty_like(y) if router.online == "outside" else None
     vectors = (layer.q, x.u, layer.reads, *layer.memories)
-    arguments = (*vectors, sight.first, sight.last, *kept, y, *layer.sizes)
+    arguments = (*vectors, sight.first, sight.last, *kept, y, others, *layer.sizes)
     shared += made.bytes(wide, 2 * made.rows) + answer_bytes(made, layer.form.divided)
     made.run("fused_read", grid, arguments, shared)
-    return Outcome(y, kept)
+    return Outcome(y, (kept, y if others is None else others))
 
 
 def backward(
-    device: Device, given: tuple[Layer, Outcome], dy: Array, router: Router, ends: Ends
+    device: Device, given: tuple[Layer, Any], dy: Array, router: Router, ends: Ends
 ) -> Backward:
     """Its gradients; those of checkpoints and contexts are added to `ends`."""
-    layer, (y, kept) = given
+    layer, (kept, softened) = given
     made = plan(device, "fused_read", layer.q, layer.form.keys, layer.form.values)
     x, sight, (rows, tokens, heads) = layer.x, layer.sight, layer.lead
     mean, d_online = made.array(layer.lead), made.array(layer.lead)
     dq, du, d_reads = (device.xp.empty_like(a) for a in (layer.q, x.u, layer.reads))
     dy, seen = made.tokens(dy), (sight.first, sight.last)
     arguments: tuple[Any, ...] = (
-        layer.q, x.u, layer.reads, *layer.memories, *seen, *kept, y, dy, dq, du, d_reads, mean,
-        d_online, *layer.sizes, router.online == "outside",
+        layer.q, x.u, layer.reads, *layer.memories, *seen, *kept, softened, dy, dq, du, d_reads,
+        mean, d_online, *layer.sizes, router.online == "outside",
     )  # fmt: skip
     wide, divided = made.rows * row(made.keys), layer.form.divided
     pieces = (wide, wide, COLUMNS * row(made.keys), 3 * made.rows, made.rows * row(made.values))

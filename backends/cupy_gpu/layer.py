@@ -87,7 +87,7 @@ class Kernels(NamedTuple):
 
     Attributes:
         forward: `(device, layer, router) -> Outcome`.
-        backward: `(device, (layer, outcome), dy, router, ends) -> Backward`.
+        backward: `(device, (layer, kept), dy, router, ends) -> Backward`.
     """
 
     forward: Callable[..., Outcome]

@@ -70,10 +70,10 @@ def forward(device: Device, layer: Layer, router: Router) -> Outcome:
 
 
 def backward(
-    device: Device, given: tuple[Layer, Outcome], dy: Array, router: Router, ends: Ends
+    device: Device, given: tuple[Layer, Any], dy: Array, router: Router, ends: Ends
 ) -> Backward:
     """Its gradients; those of checkpoints and contexts are added to `ends`."""
-    layer, (_, (choices, groups)) = given
+    layer, (choices, groups) = given
     made, few = _plan(device, layer), choices.chosen.shape[-1]
     rows, tokens, heads = layer.lead
     dy, d_gates = made.tokens(dy), made.array(choices.gates.shape)

@@ -48,12 +48,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   }
 }
 
+// y; and `others`, that without the online memory's part, where it is wanted.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     fused_read(const Token* q, const Token* u, const Token* reads, const Real* cached_states,
                const Real* own_states, const Real* cached, const Real* own, const int* first,
                const int* last, const Real* peak, const Real* share, const Real* online_gate,
-               Token* y, int tokens, int heads, int keys, int values, int cached_count,
-               int own_count, int size, int stride, int divided) {
+               Token* y, Token* others, int tokens, int heads, int keys, int values,
+               int cached_count, int own_count, int size, int stride, int divided) {
   MC_ARENA(arena);
   int* sight = arena.take<int>(2 * ROWS);
   Real* query = arena.take<Real>(ROWS * KEY_ROW);
@@ -79,13 +80,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   out.each([&](int i, int v, Real& x) {
     if (i >= rows.count || v >= values) return;
     long long at = rows.scalar(i);
+    if (others) others[at * values + v] = Token(x);
     y[at * values + v] = Token(x + online_gate[at] * Real(reads[at * values + v]));
   });
 }
 
-// Of each token: mean_t = sum_i w_ti dw_ti (with the online memory's if it is inside), which is
-// dy_t . y_t less what does not count; and what flows into the online memory's logit and answer.
-__device__ __forceinline__ void online_backward(Rows rows, const Token* y, const Token* reads,
+// Of each token: mean_t = dy_t . softened_t, which is the sum of w_ti dw_ti over all that the softmax
+// runs over, as `softened` is what it weighs; and what flows into the online memory's logit and answer.
+__device__ __forceinline__ void online_backward(Rows rows, const Token* softened, const Token* reads,
                                                 const Token* dy, const Real* online_gate, Real* mean,
                                                 Real* d_online, Token* d_reads, int values,
                                                 int outside, Real scale) {
@@ -94,9 +96,9 @@ __device__ __forceinline__ void online_backward(Rows rows, const Token* y, const
     long long at = rows.scalar(i), from = at * values;
     Real gate = online_gate[at], whole = 0, own = 0;
     for (int v = lane; v < values; v += 32) {
-      Real d = Real(dy[from + v]), read = Real(reads[from + v]);
-      whole += d * (Real(y[from + v]) - (outside ? read : Real(0)));
-      own += d * read;
+      Real d = Real(dy[from + v]);
+      whole += d * Real(softened[from + v]);
+      own += d * Real(reads[from + v]);
       d_reads[from + v] = Token(gate * d);
     }
     whole = warp_sum(whole);
@@ -113,7 +115,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     fused_queries_backward(const Token* q, const Token* u, const Token* reads,
                            const Real* cached_states, const Real* own_states, const Real* cached,
                            const Real* own, const int* first, const int* last, const Real* peak,
-                           const Real* share, const Real* online_gate, const Token* y,
+                           const Real* share, const Real* online_gate, const Token* softened,
                            const Token* dy, Token* dq, Token* du, Token* d_reads, Real* mean,
                            Real* d_online, int tokens, int heads, int keys, int values,
                            int cached_count, int own_count, int size, int stride, int divided,
@@ -131,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   Memories memories = {{cached_states, own_states, cached_count, own_count, heads, size},
                        stride, keys, values, divided};
   Real scale = Real(1) / sqrt(Real(keys));
-  online_backward(rows, y, reads, dy, online_gate, mean, d_online, d_reads, values, outside, scale);
+  online_backward(rows, softened, reads, dy, online_gate, mean, d_online, d_reads, values, outside, scale);
   load_sight(sight, first, last, rows);
   load_scalars(kept, peak, rows);
   load_scalars(kept + ROWS, share, rows);
