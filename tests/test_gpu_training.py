@@ -16,11 +16,13 @@ from mcore.backend import get_backend
 from mcore.backends.cupy_gpu.emulation.array import DeviceArray, traffic
 from mcore.backends.cupy_gpu.emulation.memory import limited
 from mcore.cli import main
+from mcore.data import Batch
 from mcore.errors import NonFiniteError
 from mcore.model.footprint import footprint
 from mcore.placing import to_host
 from mcore.spec import Spec, dump_spec
 from mcore.spec.compile import compile
+from mcore.training.ahead import Ahead
 from mcore.training.display import Quiet
 from mcore.training.sample import optimizer_of, sample
 from mcore.training.step import take_step
@@ -275,3 +277,26 @@ def test_too_large_a_batch_says_what_would_fit(
     with limited(30_000):
         assert main(["train", str(path), "--out", str(tmp_path / "none")]) == 2
     assert "and the device has 29.2 KiB of memory" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_run_tells_its_device_and_batches_come_one_ahead(tmp_path: Path) -> None:
+    spec = spec_of(train={"steps": 1}, data={"eval_examples": 4}, backend="cupy")
+    training.run(spec, compile, tmp_path / "run", display=QUIET)
+    assert '"device": "emulated on the CPU"' in (tmp_path / "run" / "run.json").read_text()
+    asked: list[int] = []
+
+    class Task:
+        def train_batch(self, step: int) -> Batch:
+            asked.append(step)
+            return Batch(np.full((1, 1), step), np.full((1, 1), -1))
+
+    ahead = Ahead(Task())  # type: ignore[arg-type]
+    assert [int(ahead.train_batch(step).tokens[0, 0]) for step in (1, 1, 2, 3, 9)] == [
+        1,
+        1,
+        2,
+        3,
+        9,
+    ]
+    assert asked[:5] == [1, 2, 3, 4, 9]

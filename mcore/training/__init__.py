@@ -6,6 +6,7 @@ schedule    learning rates                              clip         the gradien
 evaluate    held-out loss and metric                    state        where a run stands
 run_folder  the files of a run                          record       run.json
 interrupt   Ctrl-C and SIGTERM                          speed        tokens per second
+ahead       the next batch, made while a device works
 display     progress as lines or JSON; bar: on a terminal
 result, report  the closing numbers, and how they are shown
 """

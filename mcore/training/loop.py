@@ -12,6 +12,7 @@ from mcore.data import Batch, Task
 from mcore.model.room import within
 from mcore.snapshot import Snapshot, copy_into
 from mcore.spec.schema import Spec
+from mcore.training.ahead import Ahead
 from mcore.training.display import Display
 from mcore.training.evaluate import Evaluation, evaluate, score
 from mcore.training.interrupt import Interrupted, Interrupts
@@ -51,7 +52,9 @@ class Loop:
         self.setting, self.state, self.speed = setting, State(), Speed()
         self._saved = self.state.point()
         length, truncate = setting.spec.data.length, setting.spec.train.truncate
-        self.rows = Rows(setting.task, length, truncate)
+        on_device = hasattr(getattr(setting.model, "backend", None), "room")
+        task = Ahead(setting.task) if on_device else setting.task
+        self.rows = Rows(task, length, truncate)
         with within(setting.model, setting.spec.train.batch, truncate or length):
             self.optimizer = make_optimizer(setting.model, setting.spec.train.optimizer)
 

@@ -16,12 +16,13 @@ _PACKAGES = ("mcore", "numpy", "numba")
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def describe_run(spec: Spec, task: Task) -> dict[str, Any]:
-    """Seed, data, versions, machine, threads and command line."""
+def describe_run(spec: Spec, task: Task, device: str | None = None) -> dict[str, Any]:
+    """Seed, data, versions, machine, threads and command line; the name of the GPU, if any."""
     return {
         "seed": spec.train.seed,
         "data": task.description,
-        "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+        "versions": _versions(),
+        **({} if device is None else {"device": device}),
         "platform": platform.platform(),
         "threads": {
             "spec": spec.backend.threads,
@@ -41,10 +42,17 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before = str(then.get("data"))[:_LONGEST]
         message = f"the data differ from when the run began: {before} then, {now['data']} now"
         raise DataError(f"{message}; put the files back, or begin a new run")
-    keys = ("versions", "platform", "threads")
-    changed = [key for key in keys if then.get(key) != now[key]]
+    keys = ("versions", "platform", "threads", "device")
+    changed = [key for key in keys if then.get(key) != now.get(key)]
     notes = [f"{key} differ from when the run began: {then.get(key)} then" for key in changed]
     return [printable(note)[:_LONGEST] for note in notes]
+
+
+def _versions() -> dict[str, str]:
+    """Of Python, of our packages, and of CuPy where it is in use (its wheels have many names)."""
+    found = {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES}
+    cupy = sys.modules.get("cupy")
+    return found if cupy is None else found | {"cupy": str(cupy.__version__)}
 
 
 def _version(package: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mcore.data import SeriesTask, Task, compression_table, make_task
 from mcore.data.text import Text
@@ -91,7 +92,8 @@ class _Runner:
         if isinstance(task, SeriesTask) and isinstance(model, Model):
             model.standardise(task.statistics())
         loop = Loop(Setting(spec, model, task, folder, self.display, interrupts))
-        self._describe(spec, task, folder)
+        device = getattr(getattr(model, "backend", None), "device", None)
+        self._describe(describe_run(spec, task, getattr(device, "name", None)), folder)
         self._restore(loop, folder)
         self.display.start(title, loop.state.step, spec.train.steps)
         try:
@@ -102,8 +104,8 @@ class _Runner:
         folder.write_json(RESULT, result.to_json())
         return result
 
-    def _describe(self, spec: Spec, task: Task, folder: RunFolder) -> None:
-        now, then = describe_run(spec, task), folder.read_json(INFO)
+    def _describe(self, now: dict[str, Any], folder: RunFolder) -> None:
+        then = folder.read_json(INFO)
         if then is None:
             folder.write_json(INFO, now)
             return

@@ -5,12 +5,12 @@ at the border of the piece, what is remembered does not. At the end of the rows 
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
 from mcore.arrays import Array
-from mcore.data import Batch, PackedBatch, Task
+from mcore.data import Batch, PackedBatch
 
 
 class Piece(NamedTuple):
@@ -28,6 +28,13 @@ AnyBatch = Batch | PackedBatch | Piece
 """What a step may train on."""
 
 
+class Batches(Protocol):
+    """What makes training batches: a task."""
+
+    def train_batch(self, step: int) -> Batch | PackedBatch:
+        """The rows of step `step`, from 1; the same at every call."""
+
+
 class Rows:
     """The training rows of a task, cut into pieces of at most `truncate` tokens.
 
@@ -35,7 +42,7 @@ class Rows:
         state: what the last step left; empty at the start of rows.
     """
 
-    def __init__(self, task: Task, length: int, truncate: int | None) -> None:
+    def __init__(self, task: Batches, length: int, truncate: int | None) -> None:
         self.state: dict[str, Array] = {}
         self._task, self._truncate = task, truncate
         self._pieces = 1 if truncate is None else -(-length // truncate)
