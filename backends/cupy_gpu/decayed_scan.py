@@ -85,7 +85,7 @@ def scan_backward(saved: Saved, dy: Array, d_ends: Array) -> Gradients:
         (*x[:3], dy, x.log_decay, states, gradients, dq, dk, partial, chunks.table, len(dq)),
         *layout.blocks.gradients,
     )
-    tokens = Tokens(dq, dk, dv, summed(partial), None)
+    tokens = Tokens(dq, dk, dv, summed(layout, partial), None)
     return Gradients(tokens, gradients.carried)
 
 
@@ -108,12 +108,13 @@ def read_gradients(layout: Layout, x: Tokens, dy: Array, gradients: Place) -> Ar
     return wholes
 
 
-def summed(partial: Array | None) -> Array | None:
+def summed(layout: Layout, partial: Array | None) -> Array | None:
     """(tiles, B, T, H) to the sum over tiles (B, T, H)."""
-    if partial is None:
-        return None
-    total: Array = partial[0] if len(partial) == 1 else partial.sum(axis=0)
-    return total
+    if partial is None or len(partial) == 1:
+        return None if partial is None else partial[0]
+    sums = layout.empty(*partial.shape[1:])
+    layout.flat("decayed_scan.sum_parts", sums.size, (partial, sums, len(partial), sums.size))
+    return sums
 
 
 def _write(layout: Layout, x: Tokens, states: Place, inside: bool) -> Array:

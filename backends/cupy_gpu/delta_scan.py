@@ -50,7 +50,7 @@ def scan_backward(saved: Saved, dy: Array, d_ends: Array) -> Gradients:
         (*given, dq, dk, partial, d_beta, chunks.table, len(dq)),
         *layout.blocks.delta_gradients,
     )
-    tokens = Tokens(dq, dk, dv, summed(partial), d_beta.sum(axis=0))
+    tokens = Tokens(dq, dk, dv, summed(layout, partial), summed(layout, d_beta))
     return Gradients(tokens, gradients.carried)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.chunks import Chunks, chunks_on
-from mcore.backends.cupy_gpu.device import Device
+from mcore.backends.cupy_gpu.device import Device, Kernel
 from mcore.backends.cupy_gpu.matrix_blocks import Blocks
 from mcore.backends.cupy_gpu.sources import Variant
 from mcore.segments import Segments
@@ -114,6 +114,10 @@ class Layout:
         """Run `family.kernel` over chains, heads and tiles; otherwise as `launch`."""
         self._run(name, (len(chains), self.shape.heads, tiles), values, shared)
 
+    def flat(self, name: str, numbers: int, values: tuple[Any, ...]) -> None:
+        """Run `family.kernel` with a thread for each of some numbers."""
+        self._kernel(name)((-(-numbers // THREADS), 1, 1), (THREADS, 1, 1), values, 0)
+
     def _run(
         self,
         name: str,
@@ -121,17 +125,19 @@ class Layout:
         values: tuple[Any, ...],
         shared: tuple[int, ...],
     ) -> None:
-        family, kernel = name.split(".")
-        names = ("MC_ROWS", "MC_KEYS", "MC_VALUES")
-        variant = Variant(family, self.real, self.token, tuple(zip(names, self.tile, strict=True)))
         unfolded: list[Any] = []
         for value in values:
             unfolded += value if isinstance(value, Place) else [value]
         size = np.dtype(self.real).itemsize
         decay = self.tile[0] * (8 + 2 * size) if shared else 0
         taken = decay + sum((count * size + 15) & ~15 for count in shared)
-        run = self.device.kernel(variant, kernel)
-        run(grid, (THREADS, 1, 1), (*unfolded, *self.shape[1:]), taken)
+        self._kernel(name)(grid, (THREADS, 1, 1), (*unfolded, *self.shape[1:]), taken)
+
+    def _kernel(self, name: str) -> Kernel:
+        family, kernel = name.split(".")
+        names = ("MC_ROWS", "MC_KEYS", "MC_VALUES")
+        sizes = tuple(zip(names, self.tile, strict=True))
+        return self.device.kernel(Variant(family, self.real, self.token, sizes), kernel)
 
 
 def layout(device: Device, q: Array, values: int, segments: Segments) -> Layout:

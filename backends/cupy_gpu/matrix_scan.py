@@ -29,14 +29,14 @@ def scan(
     x = tokens(device, inputs)
     normalized = bool(getattr(rule, "normalize", False))
     if normalized:
-        x = x._replace(v=extend(device.xp, x.v))
+        x = x._replace(v=extend(device, x.v))
     laid = layout(device, x.q, x.v.shape[-1], segments)
     if carry is not None:
         carry = device.xp.ascontiguousarray(carry, laid.real)
     found, saved = _family(x).scan(laid, x, carry)
     if not normalized:
         return found, Saved(saved, None)
-    reads = divide(device.xp, found.reads)
+    reads = divide(device, found.reads)
     return Scan(reads, found.checkpoints), Saved(saved, found.reads)
 
 
@@ -47,7 +47,7 @@ def scan_backward(
     xp, x, laid = device.xp, saved.scan.x, saved.scan.layout
     dy = xp.ascontiguousarray(d_reads, x.v.dtype)
     if saved.answers is not None:
-        dy = divide_backward(xp, saved.answers, dy)
+        dy = divide_backward(device, saved.answers, dy)
     d_ends = xp.ascontiguousarray(d_checkpoints, laid.real)
     gradients, d_carry = _family(x).scan_backward(saved.scan, dy, d_ends)
     found = {name: dx for name, dx in gradients._asdict().items() if dx is not None}

@@ -110,3 +110,13 @@ key_gradients(const Token* q, const Token* k, const Token* v, const Token* dy,
   Real* out = d_log_decay + (long long)blockIdx.z * rows * tokens * heads;
   log_decay_gradient(at.use, sums.whole, out, chunk, sizes);
 }
+
+// (parts, N) to its sum over parts, in their order.
+extern "C" __global__ void __launch_bounds__(THREADS)
+sum_parts(const Real* parts, Real* sums, int count, int numbers) {
+  long long at = (long long)blockIdx.x * THREADS + threadIdx.x;
+  if (at >= numbers) return;
+  Real sum = parts[at];
+  for (int part = 1; part < count; ++part) sum += parts[(long long)part * numbers + at];
+  sums[at] = sum;
+}

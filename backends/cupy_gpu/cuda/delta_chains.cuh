@@ -28,7 +28,8 @@ __device__ __forceinline__ DeltaBlocks take_delta_blocks(Arena& arena, const Siz
 }
 
 // The columns of a state in memory, or zeros if it is null; no barrier.
-__device__ __forceinline__ void load_columns(const DeltaBlocks& at, Real* from, const Sizes& sizes) {
+__device__ __forceinline__ void load_columns(const DeltaBlocks& at, Real* from,
+                                             const Sizes& sizes) {
   for (int k = 0; k < at.all_keys; k += KEYS) {
     Real* to = at.state + k * PASS_APART;
     if (from)
