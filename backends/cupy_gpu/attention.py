@@ -74,7 +74,7 @@ def _run(device: Device, saved: AttentionSaved, name: str, arrays: tuple[Any, ..
     blocks = -(-(positions if name == "attention_keys" else tokens) // SIDE)
     given = (q, k, v, *arrays, tokens, positions, heads, keys, values, saved.reach)
     shared = _shared(saved)[0 if name == "attention" else 1]
-    kernel((blocks, rows * heads), (THREADS,), given, shared)
+    kernel((blocks, heads, rows), (THREADS,), given, shared)
 
 
 def _shared(saved: AttentionSaved) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from mcore.backends.cupy_gpu.sources import Variant
 
 BLOCKS = 264
-"""Blocks that keep the multiprocessors of a large GPU busy, two on each."""
+"""Blocks that keep the multiprocessors of a large GPU busy, two on each; of wide heads, one."""
 
 LARGEST_SHARED = 160 << 10
 """Bytes of shared memory that a block may have on every GPU we compile for."""
@@ -55,7 +55,8 @@ class VectorShape(NamedTuple):
 def plan(shape: VectorShape, runs: int, heads: int) -> VectorPlan:
     """The layout for `runs` runs of `heads` heads."""
     width = -(-shape.width // 16) * 16
-    rows = next((n for n in (1, 2) if -(-runs // n) * heads <= BLOCKS), 4)
+    most = BLOCKS if width <= 64 else BLOCKS // 2
+    rows = next((n for n in (1, 2) if -(-runs // n) * heads <= most), 4)
     size = 8 if shape.real == "float64" else 4
     held = 8 if size == 8 else 16 if width <= 64 else 14
     quads, back_quads = width // 16, -(-shape.gates * width // 64)

@@ -94,7 +94,7 @@ def _run(
     shared = 2 * max(SIDE * (DEPTH + 4), DEPTH * (SIDE + 8)) * size
     kernel = device.kernel(saved.variant, name)
     given = (first, second, cuts.segment, cuts.first, cuts.last, out, *saved.sizes)
-    kernel((down, rows * heads, across), (THREADS,), given, shared)
+    kernel((down * across, heads, rows), (THREADS,), given, shared)
 
 
 VECTOR_READ = Pair(read, read_backward)

@@ -1,6 +1,6 @@
-// Causal softmax attention forward: for a block of queries, the running maximum and sum of every row
-// while blocks of keys pass by, so no matrix of all weights exists (Rabe and Staats 2021; Dao et al.
-// 2022). Backward recomputes the weights from the logarithm of each row's sum.
+// Causal softmax attention forward: for a block of queries, the running maximum and sum of a row
+// while blocks of keys pass by, so no matrix of all weights exists (Rabe and Staats 2021; Dao et
+// al. 2022). Backward makes the weights anew from the logarithm of each row's sum.
 #include "attention_blocks.cuh"
 
 // A warp's 16 queries on their way along the keys: rows g and g + 8 of a lane.
@@ -33,6 +33,24 @@ struct Softmax {
       total[i / 8 & 1] += x;
     });
   }
+
+  __device__ __forceinline__ void divide() {
+    for (int i = 0; i < 2; ++i) {
+      total[i] = row_sum(total[i]);
+#pragma unroll
+      for (int unit = 0; unit < Strip<VALUES>::UNITS; ++unit)
+        for (int part = 0; part < 2; ++part) y.x[unit][2 * i + part] /= total[i];
+    }
+  }
+
+  // To (B, T, H); the block's queries begin at t.
+  __device__ __forceinline__ void store_log_sums(Real* to, int t, Shape shape) const {
+    t += rows_above() + (threadIdx.x & 31) / 4;
+    for (int i = 0; i < 2; ++i, t += 8)
+      if (t < shape.tokens && threadIdx.x % 4 == 0)
+        to[((long long)blockIdx.z * shape.tokens + t) * shape.heads + blockIdx.y] =
+            top[i] + log(total[i]);
+  }
 };
 
 extern "C" __global__ void __launch_bounds__(128)
@@ -45,36 +63,26 @@ attention(const Token* q, const Token* k, const Token* v, Token* y, Real* log_su
   Real* own = arena.take<Real>(SIDE * K_APART);
   Real* block_k = arena.take<Real>(FORWARD * K_APART);
   Real* block_v = arena.take<Real>(FORWARD * V_APART);
-  load_wide<SIDE, KEYS, THREADS>(own, K_APART, head_rows(q, t, tokens, keys, heads));
+  load_rows<SIDE, KEYS>(own, head_rows(q, t, tokens, keys, heads));
   Real scale = Real(1) / sqrt(Real(keys));
   Softmax rows;
   rows.begin();
   for (int key = sight.first_key(t), end = sight.end_key(t); key < end; key += FORWARD) {
     __syncthreads();
-    load_wide<FORWARD, KEYS, THREADS>(block_k, K_APART, head_rows(k, key, positions, keys, heads));
-    load_wide<FORWARD, VALUES, THREADS>(block_v, V_APART, head_rows(v, key, positions, values, heads));
+    load_rows<FORWARD, KEYS>(block_k, head_rows(k, key, positions, keys, heads));
+    load_rows<FORWARD, VALUES>(block_v, head_rows(v, key, positions, values, heads));
     __syncthreads();
     Strip<FORWARD> weights;
-    weights.clear();
-    weights.product([&](int i, int d) { return own[(above + i) * K_APART + d]; },
-                    [&](int d, int j) { return block_k[j * K_APART + d]; }, KEYS);
+    multiply<KEYS>(weights, own, block_k);
     bool whole = sight.whole(t, SIDE, key, FORWARD);
     weights.each([&](int i, int j, Real& x) {
       x = whole || sight.sees(t + above + i, key + j) ? scale * x : Real(LOWEST);
     });
     rows.weigh(weights);
-    rows.y.product(weights, [&](int j, int d) { return block_v[j * V_APART + d]; });
+    gather(rows.y, weights, block_v);
   }
-  int row = blockIdx.y / heads, head = blockIdx.y % heads;
-  for (int i = 0; i < 2; ++i) {
-    Real total = row_sum(rows.total[i]);
-    int at = t + above + (threadIdx.x & 31) / 4 + 8 * i;
-    if (at < tokens && threadIdx.x % 4 == 0)
-      log_sums[((long long)row * tokens + at) * heads + head] = rows.top[i] + log(total);
-#pragma unroll
-    for (int unit = 0; unit < Strip<VALUES>::UNITS; ++unit)
-      for (int part = 0; part < 2; ++part) rows.y.x[unit][2 * i + part] /= total;
-  }
+  rows.divide();
+  rows.store_log_sums(log_sums, t, shape);
   store(rows.y, head_rows(y, t, tokens, values, heads), Real(1));
 }
 

@@ -1,7 +1,7 @@
-// Causal softmax attention backwards: weights w are made anew from the logarithms of the rows' sums.
+// Causal softmax attention backwards: weights w are made anew from the rows' log-sums.
 //
 //   d_logits = w (dy . v - delta),  delta_t = dy_t . y_t
-// One kernel goes along the keys of a block of queries, one along the queries of a block of keys, so
+// One kernel goes along the keys of a block of queries, one along the queries of a block of keys:
 // every gradient is summed by one block, in order.
 #pragma once
 #include "attention_blocks.cuh"
@@ -24,7 +24,7 @@ __device__ __forceinline__ void make_deltas(Matrix<const Token> y, const Real* d
   }
 }
 
-// dq (B, T, H, K), and delta (B, T, H). Grid: blocks of queries, rows by heads.
+// dq (B, T, H, K), and delta (B, T, H). Grid: blocks of queries, heads, rows.
 extern "C" __global__ void __launch_bounds__(128)
 attention_queries(const Token* q, const Token* k, const Token* v, const Token* y,
                   const Real* log_sums, const Token* dy, Token* dq, Real* deltas, int tokens,
@@ -37,12 +37,11 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
   Real* block_k = arena.take<Real>(BACKWARD * K_APART);
   Real* block_v = arena.take<Real>(BACKWARD * V_APART);
   Real* own_delta = arena.take<Real>(SIDE);
-  load_wide<SIDE, KEYS, THREADS>(own_q, K_APART, head_rows(q, t, tokens, keys, heads));
-  load_wide<SIDE, VALUES, THREADS>(own_dy, V_APART, head_rows(dy, t, tokens, values, heads));
+  load_rows<SIDE, KEYS>(own_q, head_rows(q, t, tokens, keys, heads));
+  load_rows<SIDE, VALUES>(own_dy, head_rows(dy, t, tokens, values, heads));
   __syncthreads();
-  int row = blockIdx.y / heads, head = blockIdx.y % heads;
   make_deltas(head_rows(y, t, tokens, values, heads), own_dy, own_delta,
-              deltas + ((long long)row * tokens + t) * heads + head, heads);
+              deltas + ((long long)blockIdx.z * tokens + t) * heads + blockIdx.y, heads);
   Real scale = Real(1) / sqrt(Real(keys)), log_sum[2], delta[2];
   __syncthreads();
   for (int i = 0; i < 2; ++i) {
@@ -54,16 +53,12 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
   sum.clear();
   for (int key = sight.first_key(t), end = sight.end_key(t); key < end; key += BACKWARD) {
     __syncthreads();
-    load_wide<BACKWARD, KEYS, THREADS>(block_k, K_APART, head_rows(k, key, positions, keys, heads));
-    load_wide<BACKWARD, VALUES, THREADS>(block_v, V_APART, head_rows(v, key, positions, values, heads));
+    load_rows<BACKWARD, KEYS>(block_k, head_rows(k, key, positions, keys, heads));
+    load_rows<BACKWARD, VALUES>(block_v, head_rows(v, key, positions, values, heads));
     __syncthreads();
     Strip<BACKWARD> logits, d_weights;
-    logits.clear();
-    logits.product([&](int i, int d) { return own_q[(above + i) * K_APART + d]; },
-                   [&](int d, int j) { return block_k[j * K_APART + d]; }, KEYS);
-    d_weights.clear();
-    d_weights.product([&](int i, int d) { return own_dy[(above + i) * V_APART + d]; },
-                      [&](int d, int j) { return block_v[j * V_APART + d]; }, VALUES);
+    multiply<KEYS>(logits, own_q, block_k);
+    multiply<VALUES>(d_weights, own_dy, block_v);
     bool whole = sight.whole(t, SIDE, key, BACKWARD);
     int at = 0;
     logits.each([&](int i, int j, Real& x) {
@@ -72,12 +67,12 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
       x = weight * (d_weights.x[at / 4][at % 4] - delta[i / 8 & 1]);
       ++at;
     });
-    sum.product(logits, [&](int j, int d) { return block_k[j * K_APART + d]; });
+    gather(sum, logits, block_k);
   }
   store(sum, head_rows(dq, t, tokens, keys, heads), scale);
 }
 
-// dk (B, M, H, K) and dv (B, M, H, V). Grid: blocks of keys, rows by heads.
+// dk (B, M, H, K) and dv (B, M, H, V). Grid: blocks of keys, heads, rows.
 extern "C" __global__ void __launch_bounds__(128)
 attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_sums,
                const Token* dy, const Real* deltas, Token* dk, Token* dv, int tokens,
@@ -91,8 +86,8 @@ attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_s
   Real* block_dy = arena.take<Real>(BACKWARD * V_APART);
   Real* log_sum = arena.take<Real>(BACKWARD);
   Real* delta = arena.take<Real>(BACKWARD);
-  load_wide<SIDE, KEYS, THREADS>(own_k, K_APART, head_rows(k, key, positions, keys, heads));
-  load_wide<SIDE, VALUES, THREADS>(own_v, V_APART, head_rows(v, key, positions, values, heads));
+  load_rows<SIDE, KEYS>(own_k, head_rows(k, key, positions, keys, heads));
+  load_rows<SIDE, VALUES>(own_v, head_rows(v, key, positions, values, heads));
   Real scale = Real(1) / sqrt(Real(keys));
   Strip<KEYS> sum_k;
   Strip<VALUES> sum_v;
@@ -100,32 +95,28 @@ attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_s
   sum_v.clear();
   for (int t = sight.first_query(key), end = sight.end_query(key); t < end; t += BACKWARD) {
     __syncthreads();
-    load_wide<BACKWARD, KEYS, THREADS>(block_q, K_APART, head_rows(q, t, tokens, keys, heads));
-    load_wide<BACKWARD, VALUES, THREADS>(block_dy, V_APART, head_rows(dy, t, tokens, values, heads));
+    load_rows<BACKWARD, KEYS>(block_q, head_rows(q, t, tokens, keys, heads));
+    load_rows<BACKWARD, VALUES>(block_dy, head_rows(dy, t, tokens, values, heads));
     if (threadIdx.x < BACKWARD) {
       log_sum[threadIdx.x] = head_number(log_sums, t + threadIdx.x, tokens, heads);
       delta[threadIdx.x] = head_number(deltas, t + threadIdx.x, tokens, heads);
     }
     __syncthreads();
     Strip<BACKWARD> weights, d_logits;
-    weights.clear();
-    weights.product([&](int i, int d) { return own_k[(above + i) * K_APART + d]; },
-                    [&](int d, int j) { return block_q[j * K_APART + d]; }, KEYS);
+    multiply<KEYS>(weights, own_k, block_q);
     bool whole = sight.whole(t, BACKWARD, key, SIDE);
     weights.each([&](int i, int j, Real& x) {
       bool seen = whole || sight.sees(t + j, key + above + i);
       x = seen ? exp(scale * x - log_sum[j]) : Real(0);
     });
-    sum_v.product(weights, [&](int j, int d) { return block_dy[j * V_APART + d]; });
-    d_logits.clear();
-    d_logits.product([&](int i, int d) { return own_v[(above + i) * V_APART + d]; },
-                     [&](int d, int j) { return block_dy[j * V_APART + d]; }, VALUES);
+    gather(sum_v, weights, block_dy);
+    multiply<VALUES>(d_logits, own_v, block_dy);
     int at = 0;
     d_logits.each([&](int, int j, Real& x) {
       x = weights.x[at / 4][at % 4] * (x - delta[j]);
       ++at;
     });
-    sum_k.product(d_logits, [&](int j, int d) { return block_q[j * K_APART + d]; });
+    gather(sum_k, d_logits, block_q);
   }
   store(sum_k, head_rows(dk, key, positions, keys, heads), scale);
   store(sum_v, head_rows(dv, key, positions, values, heads), Real(1));

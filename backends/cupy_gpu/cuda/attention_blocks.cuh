@@ -1,7 +1,7 @@
 // Causal softmax attention, y_t = sum_j softmax_j(q_t . k_j / sqrt(K)) v_j, by blocks.
 //
-// q (B, T, H, K), k (B, M, H, K), v (B, M, H, V): the queries are the last T of M positions, and see
-// `reach` positions with their own. A block's four warps have 16 rows each of 64.
+// q (B, T, H, K), k (B, M, H, K), v (B, M, H, V): the queries are the last T of M positions, and
+// see `reach` positions with their own. A block's four warps have 16 rows each of 64.
 #pragma once
 #include "load_wide.cuh"
 #include "strip.cuh"
@@ -56,16 +56,38 @@ struct Sight {
   }
 };
 
-// Rows t, t + 1, ... of one head of (B, count, H, width).
+// Rows t, t + 1, ... of the block's head of (B, count, H, width). Grids are (blocks, H, B).
 template <class T>
 __device__ __forceinline__ Matrix<T> head_rows(T* all, int t, int count, int width, int heads) {
-  int row = blockIdx.y / heads, head = blockIdx.y % heads;
+  int row = blockIdx.z, head = blockIdx.y;
   T* at = all + (((long long)row * count + t) * heads + head) * width;
   return {at, (long long)heads * width, count - t, width};
 }
 
-// Number t of one head of (B, count, H), or 0.
+// `load` of M rows of N numbers, which lie padded(N) apart then.
+template <int M, int N>
+__device__ __forceinline__ void load_rows(Real* to, Matrix<const Token> from) {
+  load_wide<M, N, THREADS>(to, padded(N), from);
+}
+
+// Number t of the block's head of (B, count, H), or 0.
 __device__ __forceinline__ Real head_number(const Real* all, int t, int count, int heads) {
-  int row = blockIdx.y / heads, head = blockIdx.y % heads;
+  int row = blockIdx.z, head = blockIdx.y;
   return t < count ? all[((long long)row * count + t) * heads + head] : Real(0);
+}
+
+// to = a b^T, rows a of the warp and all rows b of the block, DEPTH numbers each, lying APART.
+template <int DEPTH, int N>
+__device__ __forceinline__ void multiply(Strip<N>& to, const Real* a, const Real* b) {
+  constexpr int APART = padded(DEPTH);
+  int above = rows_above();
+  to.clear();
+  to.product([&](int i, int d) { return a[(above + i) * APART + d]; },
+             [&](int d, int j) { return b[j * APART + d]; }, DEPTH);
+}
+
+// to += weights b, for all rows b of the block.
+template <int N, int DEPTH>
+__device__ __forceinline__ void gather(Strip<N>& to, const Strip<DEPTH>& weights, const Real* b) {
+  to.product(weights, [&](int j, int d) { return b[j * padded(N) + d]; });
 }

@@ -2,8 +2,8 @@
 #pragma once
 #include "base.cuh"
 
-// Adds up `value` over each group of LANES lanes. Lane l of a group gets the COUNT / LANES sums from
-// l COUNT / LANES on, at the array's beginning; with fewer numbers than lanes, the one number
+// Adds up `value` over each group of LANES lanes. Lane l of a group gets the COUNT / LANES sums
+// from l COUNT / LANES on, at the array's beginning; with fewer numbers than lanes, the one number
 // l COUNT / LANES, and several lanes the same bits.
 template <int COUNT, int LANES>
 __device__ __forceinline__ void fold(Real* value) {

@@ -1,6 +1,7 @@
 // sLSTM: what one channel does at a token; the kernels are those of all vector memories.
 //
-//   m = max(log sigmoid(f) + m, i)      i' = exp(i - m)      f' = exp(log sigmoid(f) + m_before - m)
+//   m = max(log sigmoid(f) + m_before, i)
+//   i' = exp(i - m)      f' = exp(log sigmoid(f) + m_before - m)
 //   c = f' c + i' tanh(z)      n = f' n + i'      h = sigmoid(o) c / n
 // n = 0 tells that a token is the memory's first: m = i and f' = 0 then.
 #include "vector_gates.cuh"

@@ -71,15 +71,23 @@ __device__ __forceinline__ Matrix<T> cached(T* all, int row, int head, int colum
   return {at, stride, shape.columns - column, shape.width - from};
 }
 
-// y (B, T, H, V). Grid: blocks of tokens, rows by heads, blocks of channels.
-extern "C" __global__ void __launch_bounds__(128)
+// Where a block of the result begins: blocks go along its `width` first.
+__device__ __forceinline__ void place(int width, int& down, int& along) {
+  int across = (width + SIDE - 1) / SIDE;
+  down = blockIdx.x / across * SIDE;
+  along = blockIdx.x % across * SIDE;
+}
+
+// y (B, T, H, V). Grid: blocks of tokens by channels, heads, rows.
+extern "C" __global__ void __launch_bounds__(128, 4)
 vector_read(const Real* gates, const Real* checkpoints, const int* segment, const int* first,
             const int* last, Token* y, int tokens, int heads, int columns, int vectors, int width,
             int segments) {
   MC_ARENA(arena);
   Shape shape{tokens, heads, columns, vectors, width, segments};
-  int t = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
-  int from = blockIdx.z * SIDE, above = rows_above(), low, high;
+  int head = blockIdx.y, row = blockIdx.z, above = rows_above(), low, high;
+  int t, from;
+  place(width, t, from);
   Gates weight(gates, row, head, shape, Sight(segment, first, last, row, shape));
   Real* a = arena.take<Real>(SIDE * ROW);
   Real* b = arena.take<Real>(DEPTH * COLUMN);
@@ -87,6 +95,7 @@ vector_read(const Real* gates, const Real* checkpoints, const int* segment, cons
   sum.clear();
   weight.sight.range(t, SIDE, low, high);
   for (int column = low; column < high; column += DEPTH) {
+#pragma unroll 4
     for (int at = threadIdx.x; at < SIDE * DEPTH; at += THREADS)
       a[at / DEPTH * ROW + at % DEPTH] = weight.get(t + at / DEPTH, column + at % DEPTH);
     load_wide<DEPTH, SIDE, THREADS>(b, COLUMN, cached(checkpoints, row, head, column, from, shape));
@@ -98,15 +107,16 @@ vector_read(const Real* gates, const Real* checkpoints, const int* segment, cons
   store(sum, channels(y, row, head, t, from, shape), Real(1));
 }
 
-// d_checkpoints (B, C, H, vectors, V), its h. Grid: blocks of columns, rows by heads, of channels.
+// d_checkpoints (B, C, H, vectors, V), its h. Grid: blocks of columns by channels, heads, rows.
 extern "C" __global__ void __launch_bounds__(128)
 vector_read_checkpoints(const Real* gates, const Token* dy, const int* segment, const int* first,
                         const int* last, Real* d_checkpoints, int tokens, int heads, int columns,
                         int vectors, int width, int segments) {
   MC_ARENA(arena);
   Shape shape{tokens, heads, columns, vectors, width, segments};
-  int column = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
-  int from = blockIdx.z * SIDE, above = rows_above(), low, high;
+  int head = blockIdx.y, row = blockIdx.z, above = rows_above(), low, high;
+  int column, from;
+  place(width, column, from);
   Gates weight(gates, row, head, shape, Sight(segment, first, last, row, shape));
   Real* a = arena.take<Real>(DEPTH * COLUMN);
   Real* b = arena.take<Real>(DEPTH * COLUMN);
@@ -115,6 +125,7 @@ vector_read_checkpoints(const Real* gates, const Token* dy, const int* segment, 
   for (int t = 0; t < tokens; t += DEPTH) {
     weight.sight.range(t, DEPTH, low, high);
     if (high <= column || low >= column + SIDE) continue;
+#pragma unroll 4
     for (int at = threadIdx.x; at < SIDE * DEPTH; at += THREADS)
       a[at / SIDE * COLUMN + at % SIDE] = weight.get(t + at / SIDE, column + at % SIDE);
     load_wide<DEPTH, SIDE, THREADS>(b, COLUMN, channels(dy, row, head, t, from, shape));
@@ -126,15 +137,16 @@ vector_read_checkpoints(const Real* gates, const Token* dy, const int* segment, 
   store(sum, cached(d_checkpoints, row, head, column, from, shape), Real(1));
 }
 
-// d_gates (B, T, H, C), 0 where nothing is seen. Grid: blocks of tokens, rows by heads, of columns.
+// d_gates (B, T, H, C), 0 where nothing is seen. Grid: blocks of tokens by columns, heads, rows.
 extern "C" __global__ void __launch_bounds__(128)
 vector_read_gates(const Real* checkpoints, const Token* dy, const int* segment, const int* first,
                   const int* last, Real* d_gates, int tokens, int heads, int columns, int vectors,
                   int width, int segments) {
   MC_ARENA(arena);
   Shape shape{tokens, heads, columns, vectors, width, segments};
-  int t = blockIdx.x * SIDE, row = blockIdx.y / heads, head = blockIdx.y % heads;
-  int column = blockIdx.z * SIDE, above = rows_above(), low, high;
+  int head = blockIdx.y, row = blockIdx.z, above = rows_above(), low, high;
+  int t, column;
+  place(columns, t, column);
   Sight sight(segment, first, last, row, shape);
   Real* a = arena.take<Real>(SIDE * ROW);
   Real* b = arena.take<Real>(SIDE * ROW);

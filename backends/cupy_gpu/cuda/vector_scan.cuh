@@ -76,7 +76,8 @@ vector_scan(const int* table, const int* bounds, const int* segments, const Toke
     if (t < run.end && real && first_owner())
       scan_token(run, state, t, x_now, sums, own_bias, out, head, channel, sizes);
     if (t + 1 == run.border && t + 1 < run.end) run.enter(runs, sizes, t + 1);
-    if (first_owner()) hidden[(1 - step % 2) * ROWS * WIDTH + owned_row() * WIDTH + channel] = state[0];
+    Real* next = hidden + ((1 - step % 2) * ROWS + owned_row()) * WIDTH;
+    if (first_owner()) next[channel] = state[0];
     __syncthreads();
   }
 }

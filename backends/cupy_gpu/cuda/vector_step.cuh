@@ -1,5 +1,5 @@
 // Vector memories too wide for one multiprocessor: h U of all runs is a product outside, and these
-// kernels do the rest of one step. States are (vectors, heads, runs, V), products (heads, runs, GV).
+// kernels do the rest of a step. States are (vectors, heads, runs, V), products (heads, runs, G V).
 #pragma once
 #include "vector_scan.cuh"
 #include "vector_scan_backward.cuh"
