@@ -3,7 +3,8 @@
 from mcore.arrays import Array
 from mcore.backend import Scan
 from mcore.backends.cupy_gpu.deep_chunks import BY_CHUNKS
-from mcore.backends.cupy_gpu.deep_online import Form, OnlineSaved, online, online_backward
+from mcore.backends.cupy_gpu.deep_forms import Form, OnlineSaved
+from mcore.backends.cupy_gpu.deep_online import online, online_backward
 from mcore.backends.cupy_gpu.deep_scan import BY_TOKENS
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.pairs import Pair

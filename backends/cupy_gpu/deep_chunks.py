@@ -1,6 +1,6 @@
 """Deep memories chunk after chunk: a chunk's gradients are all taken at the memory before it."""
 
-from mcore.backends.cupy_gpu.deep_online import Form, Launch, OnlineSaved, longest
+from mcore.backends.cupy_gpu.deep_forms import Form, Launch, OnlineSaved, longest
 from mcore.backends.cupy_gpu.deep_tiles import Counts, Tiling, tiling
 
 MOST_BACKWARD = 32

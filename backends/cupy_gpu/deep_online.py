@@ -4,14 +4,23 @@ A soup has a gate for the online memory, and brings what the cached memories say
 inside the perceptron. `deep_scan` goes token after token, `deep_chunks` chunk after chunk.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Scan
 from mcore.backends.cupy_gpu.cuts import cuts_on
+from mcore.backends.cupy_gpu.deep_forms import (
+    Form,
+    Launch,
+    Mixture,
+    Online,
+    OnlineGradients,
+    OnlineSaved,
+    real,
+)
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.replay import shared_out
 from mcore.backends.cupy_gpu.sources import Variant
@@ -26,72 +35,6 @@ LOSSES = {"dla": 0, "titans": 1, "memora": 1, "yaad": 2, "moneta": 3}
 
 TOKENS = ("q", "k", "v")
 GATES = ("step", "log_decay", "momentum", "delta")
-
-
-class Mixture(NamedTuple):
-    """What a soup brings to the online memory: gates (B, T, H); extra (B, T, H, E) or None."""
-
-    gates: Array
-    extra: Array | None
-
-
-class Online(NamedTuple):
-    """What `online` returns: reads, checkpoints, and the hidden vectors (B, T, H, E), if mixed."""
-
-    scan: Scan
-    hidden: Array | None
-
-
-class OnlineSaved(NamedTuple):
-    """What `online` keeps.
-
-    Attributes:
-        rule, inputs, carry, segments: of the call; the arrays of `inputs` contiguous.
-        mixture: of a soup, or None.
-        checkpoints: (B, S, H, P).
-    """
-
-    rule: MlpMemory
-    inputs: Inputs
-    carry: Array | None
-    segments: Segments
-    mixture: Mixture | None
-    checkpoints: Array
-
-
-class OnlineGradients(NamedTuple):
-    """Gradients with respect to inputs, carry and, if mixed, the mixture."""
-
-    inputs: dict[str, Array]
-    carry: Array | None
-    mixture: Mixture | None
-
-
-class Launch(NamedTuple):
-    """How a kernel is started for a call.
-
-    Attributes:
-        family: its source and its name.
-        sizes: constants that it is compiled with.
-        options: arguments of this kernel alone, integers.
-        shared: bytes of shared memory.
-        steps: backward: the most steps of a segment, between which states are kept.
-        more: backward: states' worth of scratch besides those.
-    """
-
-    family: str
-    sizes: tuple[tuple[str, int], ...]
-    options: tuple[int, ...]
-    shared: int
-    steps: int = 0
-    more: int = 1
-
-
-class Form(NamedTuple):
-    """A pair of kernels: how each is started."""
-
-    forward: Callable[[OnlineSaved], Launch]
-    backward: Callable[[OnlineSaved], Launch]
 
 
 def online(
@@ -151,16 +94,6 @@ def empty(xp: Any, like: Array) -> Array:
     """Room for a contiguous array of the same shape and dtype."""
     room: Array = xp.empty(like.shape, like.dtype)
     return room
-
-
-def real(x: Array) -> str:
-    """The dtype of states and sums for arrays over tokens of x's dtype."""
-    return "float64" if x.dtype.name == "float64" else "float32"
-
-
-def longest(segments: Segments) -> int:
-    """Tokens of the longest segment."""
-    return int(np.diff(segments.bounds, axis=1).max())
 
 
 def _initial_backward(rule: MlpMemory, inputs: Inputs, d_start: Array) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.cuts import cuts_on
-from mcore.backends.cupy_gpu.deep_online import real
+from mcore.backends.cupy_gpu.deep_forms import real
 from mcore.backends.cupy_gpu.deep_tiles import Counts, Tiling, tiling
 from mcore.backends.cupy_gpu.device import Device, Kernel
 from mcore.backends.cupy_gpu.pairs import Pair

@@ -1,6 +1,6 @@
 """Deep memories token after token: each token's gradient is taken at the memory before it."""
 
-from mcore.backends.cupy_gpu.deep_online import Form, Launch, OnlineSaved, longest
+from mcore.backends.cupy_gpu.deep_forms import Form, Launch, OnlineSaved, longest
 from mcore.backends.cupy_gpu.deep_tiles import SHARED
 
 IMAGES = {"moneta": 1, "memora": 2}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.deep import form_of
+from mcore.backends.cupy_gpu.deep_forms import Mixture, OnlineSaved
 from mcore.backends.cupy_gpu.deep_mix import (
     W_IN,
     W_OUT,
@@ -23,7 +24,7 @@ from mcore.backends.cupy_gpu.deep_mix import (
     mix_outwards,
     mix_up,
 )
-from mcore.backends.cupy_gpu.deep_online import Mixture, OnlineSaved, online, online_backward
+from mcore.backends.cupy_gpu.deep_online import online, online_backward
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.pairs import Pair
 from mcore.recurrence import Inputs

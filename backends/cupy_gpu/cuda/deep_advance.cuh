@@ -6,7 +6,7 @@
 //
 // and the same of w_out with R, A in place of K, down.
 #pragma once
-#include "deep_block.cuh"
+#include "deep_inner.cuh"
 
 // X of a slice, from queries q (ROWS, KEYS); x.asked holds Q K^T . pairs. The layers are the memory's.
 __device__ __forceinline__ void ask_hidden(const Block& x, const Real* q, Hidden& tile) {
