@@ -24,7 +24,7 @@ MANY = 128
 """From so many tokens on, the kernels for whole sequences are faster."""
 
 _PLAIN = 0x101
-"""Flags of an array that is contiguous and aligned."""
+"""Flags of a NumPy array that is contiguous and aligned."""
 
 
 class Stream:
@@ -40,7 +40,8 @@ class Stream:
         self.memory, self.skip = memory, skip
         self._state, self._decoder, self._stepwise = state, cast(Decoder | None, None), False
         self._shapes: list[tuple[str, tuple[int, ...]]] = []
-        self._dtype = np.dtype(memory.dtype)
+        self._dtype, self._array = np.dtype(memory.dtype), memory.backend.xp.ndarray
+        self._dense = _dense_on_host if self._array is np.ndarray else _dense_on_device
         self._left, self._stretch = 0, _Stretch(np.zeros(0, np.int64), np.zeros(0, np.int64))
         if skip is not None:
             _check_skip(memory, skip)
@@ -82,9 +83,9 @@ class Stream:
             return False
         for name, shape in self._shapes:
             x = inputs.get(name)
-            if type(x) is not np.ndarray or x.shape != shape or x.dtype is not self._dtype:
+            if type(x) is not self._array or x.shape != shape or x.dtype is not self._dtype:
                 return False
-            if x.flags.num & _PLAIN != _PLAIN:
+            if not self._dense(x):
                 return False
         return True
 
@@ -169,6 +170,14 @@ def token_of(arrays: Mapping[str, Array], declared: Mapping[str, str], t: int) -
         name: _dense(x[:, t : t + 1] if "T" in declared[name].split() else x)
         for name, x in arrays.items()
     }
+
+
+def _dense_on_host(x: Array) -> bool:
+    return x.flags.num & _PLAIN == _PLAIN
+
+
+def _dense_on_device(x: Array) -> bool:
+    return x.flags.c_contiguous
 
 
 def _dense(x: Array) -> Array:

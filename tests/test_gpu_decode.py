@@ -4,156 +4,144 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_cases import close_to
-from gpu_variants import moved
-from tolerances import tolerance
+from gpu_decoding import FED, LATER, SIZES, TURNS, Fed, composition_of, hold
 
 import mcore
-from mcore.backend import Decoding
-from mcore.backends.cupy_gpu.decode import CupyDecoder, decoder
+from mcore.arrays import Array
+from mcore.backends.cupy_gpu.backend import CupyBackend
 from mcore.backends.cupy_gpu.decode_graph import TokenGraph
 from mcore.backends.cupy_gpu.emulation.array import traffic
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
-from mcore.memory_layer import Memory
-from mcore.recurrence import Dims
+from mcore.testing.samples import sample_inputs
 
-TOKENS, LENGTH = 23, 4
-SIZES = {"B": 2, "T": TOKENS, "H": 2, "K": 3, "V": 5}
+SSC = {"kind": "ssc", "top_k": 2}
 READOUTS: list[Any] = [
     "none",
     "grm",
     {"kind": "grm", "pool": "sum", "online": "outside", "temperature": True},
-    {"kind": "ssc", "top_k": 2},
+    SSC,
     {"kind": "soup", "u": "shared", "scale": 0.5},
     "residual",
     "moving_average",
     {"kind": "moving_average", "weights": "ema", "rate": 0.3},
 ]
-RULES = ("linear", "retention", "gated_linear", "mamba2", "gla", "delta", "gated_delta")
+ELU = {"kind": "linear", "feature_map": "elu1"}
+NORMALIZED = {**ELU, "normalize": True}
+RULES: list[Any] = [
+    *("linear", "retention", "gated_linear", "mamba2", "gla", "delta", "gated_delta"),
+    *("rwkv7", "swla", "mlstm", ELU, NORMALIZED),
+] = [
+    *("linear", "retention", "gated_linear", "mamba2", "gla", "delta", "gated_delta"),
+]
 
 
-def memory_of(rule: str, readout: Any, dtype: str, **options: Any) -> Memory:
-    cut = {"kind": "constant", "length": LENGTH}
-    return mcore.memory(rule, cut, readout, backend="reference", dtype=dtype, **options)
-
-
-def stream_of(memory: Memory, seed: int = 1) -> CupyDecoder:
-    dims = Dims(*(SIZES[name] for name in "BTHKV"))._replace(T=1)
-    carries = memory.start == "checkpoint"
-    decoding = Decoding(memory.rule, memory.readout, memory.cache, carries, dims, None)
-    device = EmulatedDevice(seed)
-    found = decoder(device, decoding, moved(memory.empty(dims), device))
-    assert found is not None
-    return found
-
-
-def hold(memory: Memory, seed: int = 1, tokens: int = TOKENS) -> CupyDecoder:
-    """Feed token by token, compare with the whole sequence, then the state with its end."""
-    composition = {"recurrence": memory.rule.kind, "readout": {"kind": memory.readout.kind}}
-    inputs = inputs_of(memory, composition)
-    want, saved = memory.forward(inputs)
-    stream, parameters = stream_of(memory, seed), parameters_of(memory)
-    allowed = tolerance(memory.dtype, "forward")
-    for t in range(tokens):
-        token = {
-            name: stream.device.upload(x if name in parameters else x[:, t : t + 1].copy())
-            for name, x in inputs.items()
-        }
-        closes = np.full(SIZES["B"], t % LENGTH == LENGTH - 1)
-        close_to(f"token {t}", stream.feed(token, closes), want[:, t : t + 1], allowed)
-    if tokens == TOKENS:
-        same_state(stream, saved.end, allowed)
-    return stream
-
-
-def same_state(stream: CupyDecoder, want: Any, allowed: float) -> None:
-    got = stream.state
-    for name in ("online", "checkpoints", "contexts", "keys"):
-        close_to(name, getattr(got, name), getattr(want, name), allowed)
-    for name in ("position", "length", "count", "ledger"):
-        np.testing.assert_array_equal(getattr(got, name)[..., :1], getattr(want, name)[..., :1])
-
-
-def to_host(x: Any) -> Any:
-    return x.get()
-
-
-def parameters_of(memory: Memory) -> set[str]:
-    return {name for name, axes in memory.inputs.items() if "T" not in axes.split()}
-
-
-def inputs_of(memory: Memory, composition: Any) -> dict[str, Any]:
-    rng = np.random.default_rng(5)
-    found = {}
-    for name, axes in memory.inputs.items():
-        x = rng.normal(size=tuple(SIZES[a] for a in axes.split()))
-        if name == "log_decay":
-            x = -np.abs(x)
-        if name == "beta":
-            x = 1 / (1 + np.exp(-x))
-        if name == "k":
-            x /= np.linalg.norm(x, axis=-1, keepdims=True)
-        found[name] = x.astype(memory.dtype)
-    return found
-
-
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("start", ["independent", "checkpoint"])
-def test_every_rule(rule: str, start: str) -> None:
-    hold(memory_of(rule, {"kind": "ssc", "top_k": 2}, "float64", start=start))
+def test_every_rule(rule: Any, start: str) -> None:
+    hold(composition_of(rule, SSC, start=start))
 
 
 @pytest.mark.parametrize("readout", READOUTS, ids=str)
 def test_every_readout(readout: Any) -> None:
-    hold(memory_of("gated_delta", readout, "float64"))
+    hold(composition_of("gated_delta", readout))
 
 
-@pytest.mark.parametrize("readout", ["grm", {"kind": "ssc", "top_k": 2}, "residual"], ids=str)
+@pytest.mark.parametrize("rule", [NORMALIZED, "mlstm"], ids=str)
+@pytest.mark.parametrize("readout", ["none", "grm", "residual"], ids=str)
+def test_divided_answers(rule: Any, readout: Any) -> None:
+    hold(composition_of(rule, readout, start="checkpoint"))
+
+
+@pytest.mark.parametrize("rule", ["rwkv7", "swla"])
+def test_mixed_memories(rule: str) -> None:
+    hold(composition_of(rule, "soup"))
+
+
+@pytest.mark.parametrize("rule", ["gated_delta", "swla", NORMALIZED, "mlstm"], ids=str)
+def test_gates_made_of_answers(rule: Any) -> None:
+    hold(composition_of(rule, "sigmoid"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
+def test_a_cache_in_few_bytes(dtype: str) -> None:
+    for rule in ("gated_delta", "mlstm"):
+        hold(composition_of(rule, "grm", start="checkpoint", cache={"limit": 2, "dtype": dtype}))
+
+
+@pytest.mark.parametrize("readout", ["grm", SSC, "residual"], ids=str)
 def test_a_bounded_cache(readout: Any) -> None:
-    hold(memory_of("gated_linear", readout, "float64", cache={"limit": 3}))
+    hold(composition_of("gated_linear", readout, cache={"limit": 2}))
 
 
 def test_float32_and_the_order_of_threads() -> None:
-    memory = memory_of("gated_delta", "grm", "float32")
-    first, second = (to_host(hold(memory, seed, tokens=9).state.online) for seed in (1, 2))
-    assert np.array_equal(first, second)
+    composition = composition_of("gated_delta", "grm")
+    first, second = (hold(composition, "float32", seed).state.online for seed in (1, 2))
+    assert np.array_equal(first.get(), second.get())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_come_and_go(seed: int) -> None:
+    """A row is taken out, its place is another's meanwhile, and it goes on in a new one."""
+    fed = Fed(composition_of("gated_delta", "grm", cache={"limit": 3}), seed=seed)
+    fed.feed(*TURNS)
+    kept, empty = [fed.stream.take(row) for row in range(3)], fed.memory.empty(fed.dims)
+    fed.stream = fed.stream_from(empty)
+    fed.feed_elsewhere(2)
+    for row in (2, 0, 1):
+        fed.stream.put(row, kept[row])
+    fed.feed(*LATER)
+    fed.ended()
+
+
+def test_room_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the room that there is at first, with nothing lost; also for a row that comes."""
+    monkeypatch.setattr("mcore.backends.cupy_gpu.decode.SLOTS", 1)
+    fed = Fed(composition_of("linear", "grm"))
+    fed.feed(*TURNS)
+    assert fed.stream.memory.slots == 4
+    kept = [fed.stream.take(row) for row in range(3)]
+    fed.stream = fed.stream_from(fed.memory.empty(fed.dims))
+    for row in range(3):
+        fed.stream.put(row, kept[row])
+    assert fed.stream.memory.slots == 4
+    fed.feed(*LATER)
+    fed.ended()
 
 
 def test_a_token_waits_for_nothing() -> None:
-    memory = memory_of("gated_delta", "grm", "float64")
-    stream = hold(memory, tokens=5)
-    token = {
-        name: stream.device.upload(x if name in parameters_of(memory) else x[:, :1].copy())
-        for name, x in inputs_of(memory, {}).items()
-    }
+    fed = Fed(composition_of("gated_delta", "grm"))
+    fed.feed([0, 1, 2], [0, 2], [0, 2])
+    token, closes = fed.token([0, 2]), np.zeros(2, bool)
     traffic.reset()
-    stream.feed(token, None)
+    fed.stream.feed_rows(np.array([0, 2]), token, closes)
     assert (traffic.down, traffic.up) == (0, 0)
-
-
-def test_room_grows() -> None:
-    """Past the room that there is at first, with nothing lost."""
-    from mcore.backends.cupy_gpu import decode
-
-    memory, before = memory_of("linear", "grm", "float64"), decode.SLOTS
-    decode.SLOTS = 2
-    try:
-        assert hold(memory).memory.slots == 8
-    finally:
-        decode.SLOTS = before
 
 
 @pytest.mark.parametrize("rule", ["gated_linear", "retention"])
 def test_a_graph_of_a_token(rule: str) -> None:
     """Captured once and replayed, past borders and a cache that grows, it answers like `feed`."""
-    memory = memory_of(rule, {"kind": "grm", "temperature": True}, "float64")
-    inputs, parameters = inputs_of(memory, {}), parameters_of(memory)
+    fed = Fed(composition_of(rule, {"kind": "grm", "temperature": True}))
+    graph, every = TokenGraph(fed.stream), [0, 1, 2]
+    for _ in range(FED):
+        for name, x in fed.token(every).items():
+            target: Any = graph.token[name]
+            target[...] = x
+        fed.answered(every, graph.replay(fed.closes(every)))
+    fed.ended()
+
+
+def test_a_stream_looks_at_arrays_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its first token, those of a device cost no more than a look at their shapes."""
+    device = EmulatedDevice()
+    composition = composition_of("gated_linear", "grm")
+    memory = mcore.memory(**composition, backend=CupyBackend(device=device), dtype="float64")
+    inputs = {n: device.upload(x) for n, x in sample_inputs(composition, SIZES, 5).items()}
     want, _ = memory.forward(inputs)
-    stream = stream_of(memory)
-    graph = TokenGraph(stream)
-    for t in range(TOKENS):
-        for name, x in inputs.items():
-            token: Any = graph.token[name]
-            token.set(x if name in parameters else x[:, t : t + 1])
-        closes = np.full(SIZES["B"], t % LENGTH == LENGTH - 1)
-        close_to(f"token {t}", graph.replay(closes), want[:, t : t + 1], 1e-9)
+    stream = memory.stream()
+    tokens = [{n: x[:, t : t + 1].copy() for n, x in inputs.items()} for t in range(FED)]
+    answers: list[Array] = [stream.feed(tokens[0])]
+    assert stream.decodes
+    monkeypatch.setattr(type(memory), "checked", None)
+    answers += [stream.feed(token) for token in tokens[1:]]
+    for t, y in enumerate(answers):
+        np.testing.assert_allclose(y.get(), want[:, t : t + 1].get(), atol=1e-9)

@@ -4,24 +4,18 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Decoding
-from mcore.backends.cupy_gpu.decode_plan import (
-    Token,
-    decodes,
-    factors_of,
-    token_of,
-    variant_of,
-)
-from mcore.backends.cupy_gpu.decode_state import COUNT, HEAD, LENGTH, drained, grown, taken
+from mcore.backends.cupy_gpu.decode_books import HostBooks
+from mcore.backends.cupy_gpu.decode_launch import Launcher
+from mcore.backends.cupy_gpu.decode_plan import decodes
+from mcore.backends.cupy_gpu.decode_state import drained, grown, put, row_of, taken
+from mcore.backends.cupy_gpu.decode_token import Token, token_of
 from mcore.backends.cupy_gpu.device import Device
-from mcore.cache import LEDGER, MemoryState
+from mcore.cache import MemoryState
+from mcore.placing import like
 from mcore.recurrence import Inputs
 
 SLOTS = 64
 """Room for so many checkpoints at first."""
-
-THREADS = 256
-BLOCKS = 512
-"""Blocks that fill a large GPU: checkpoints are shared out so that there are about as many."""
 
 
 def decoder(device: Device, decoding: Decoding, state: MemoryState) -> "CupyDecoder | None":
@@ -30,118 +24,99 @@ def decoder(device: Device, decoding: Decoding, state: MemoryState) -> "CupyDeco
 
 
 class CupyDecoder:
-    """See `mcore.backend.Decoder`. Inputs and answers are arrays on the device.
+    """See `mcore.backend.RowDecoder`. Inputs and answers are arrays on the device.
 
     Log-decays are not looked at: that would mean to wait for the device.
 
     Attributes:
         device, decoding: where, and what is decoded.
         memory: the arrays that the kernels work on.
+        books: what the host knows of the rows.
     """
 
     bound = 0.0
 
     def __init__(self, device: Device, decoding: Decoding, state: MemoryState) -> None:
-        self.device, self.decoding, self._like = device, decoding, state
+        self.device, self.decoding = device, decoding
+        self._document, self._origin = state.document, state.origin
         self._limit = decoding.cache.limit or np.iinfo(np.int32).max
         slots = min(self._limit, max(SLOTS, 1 << int(state.checkpoints.shape[1]).bit_length()))
-        self.memory = taken(device, state, slots if decoding.readout.reads_cache else 0)
-        held = state.checkpoints.shape[1]
-        self._ledger = np.zeros((decoding.dims.B, self.memory.slots, LEDGER))
-        if self.memory.slots:
-            self._ledger[:, :held] = state.ledger
-        self._books = device.download(self.memory.books).astype(np.int64)
-        variant = variant_of(decoding, state.online.dtype.name)
-        names = ("token", "read", "finish", "advance")
-        self._kernels = [device.kernel(variant, f"decode_{name}") for name in names]
-        self._reserve()
+        self.books = HostBooks(state, slots if decoding.readout.reads_cache else 0)
+        self.memory = taken(device, state, self.books)
+        self._launcher = Launcher(device, decoding, self.memory)
 
     @property
     def state(self) -> MemoryState:
         """See `mcore.backend.Decoder`."""
-        return drained(self.device, self.memory, self._ledger, self._like)
+        return drained(self.memory, self.books, self._document, self._origin)
 
     def feed(self, inputs: Inputs, closes: Array | None) -> Array:
         """See `mcore.backend.Decoder`."""
         self.prepare(closes)
-        y = self.answer_array()
+        y = self.answer_array(self.decoding.dims.B)
         self.launch(token_of(self.decoding, inputs), y)
         self.account(closes)
         return y
 
-    def answer_array(self) -> Array:
-        """Room for y (B, 1, H, V)."""
-        y: Array = self.device.xp.empty(self._shape, self.memory.online.dtype)
+    def feed_rows(self, rows: Array, inputs: Inputs, closes: Array) -> Array:
+        """See `mcore.backend.RowDecoder`."""
+        if len(rows) == self.decoding.dims.B:
+            return self.feed(inputs, closes)
+        ended = np.zeros(self.decoding.dims.B, bool)
+        ended[rows] = closes
+        self.prepare(ended)
+        y, fed = self.answer_array(len(rows)), like(self.memory.books, rows.astype(np.int32))
+        self._launcher.run(token_of(self.decoding, inputs), self.memory, fed, y)
+        self.books.advance(rows, rows[closes])
+        return y
+
+    def take(self, row: int) -> MemoryState:
+        """See `mcore.backend.RowDecoder`."""
+        document = np.zeros(1, np.int64)
+        return drained(row_of(self.memory, row), self.books.row(row), document, self._origin)
+
+    def put(self, row: int, state: MemoryState) -> None:
+        """See `mcore.backend.RowDecoder`."""
+        slots, count = self.memory.slots, int(state.count[0])
+        while 0 < slots < count:
+            slots = min(2 * slots, self._limit)
+        if slots > self.memory.slots:
+            self._grow(slots)
+        self.books.put(row, state)
+        put(self.device, self.memory, row, state, self.books)
+
+    def answer_array(self, rows: int) -> Array:
+        """Room for y (rows, 1, H, V)."""
+        dims = self.decoding.dims
+        y: Array = self.device.xp.empty((rows, 1, dims.H, dims.V), self.memory.online.dtype)
         return y
 
     def token_arrays(self) -> dict[str, Array]:
         """Zeros of the shapes of one token's inputs."""
-        decoding, dims = self.decoding, self.decoding.dims._replace(T=1)._asdict()
+        decoding, dims = self.decoding, self.decoding.dims._replace(T=1)
+        lengths = dims._asdict() | decoding.rule.sizes(dims.K, dims.V)
         declared = decoding.rule.inputs | decoding.readout.inputs
-        shapes = {name: tuple(dims[a] for a in axes.split()) for name, axes in declared.items()}
+        shapes = {name: tuple(map(lengths.get, axes.split())) for name, axes in declared.items()}
         dtype = self.memory.online.dtype
         return {name: self.device.xp.zeros(shape, dtype) for name, shape in shapes.items()}
 
     def launch(self, token: Token, y: Array) -> None:
         """The kernels of a token alone, into y (B, 1, H, V): what a CUDA graph can capture."""
-        memory, dims, slots = self.memory, self.decoding.dims, self.memory.slots
-        sizes, blocks = (dims.H, dims.K, dims.V, slots), dims.B * dims.H
-        write, read, finish, advance = self._kernels
-        known = (memory.online, memory.keys, memory.contexts, memory.books)
-        found = (self._weights, self._chosen, self._answers, self._shares, self._logits)
-        real = self._itemsize
-        shared = real * (2 * THREADS + 2 * (dims.K + 4)) + 16 * 16
-        write((blocks,), (THREADS,), (*token, *known, *found, *sizes, *self._factors), shared)
-        parts = self._parts if slots else 0
-        if parts:
-            given = (token.q, memory.checkpoints, memory.books, self._weights, self._chosen)
-            shared = real * (THREADS + dims.K + 8)
-            read((blocks, parts), (THREADS,), (*given, self._partial, *sizes), shared)
-        given = (self._answers, self._shares, self._partial, memory.closes, memory.online)
-        kept = (memory.keys, memory.books, memory.checkpoints, memory.contexts)
-        finish((blocks,), (THREADS,), (*given, *kept, y, *sizes, parts), 0)
-        rows = (-(-dims.B // THREADS),)
-        advance(rows, (THREADS,), (memory.books, memory.closes, dims.B, slots), 0)
+        self._launcher.run(token, self.memory, None, y)
 
     def prepare(self, closes: Array | None) -> None:
         """Room for the checkpoints of the rows that close, and word of it to the device."""
-        slots = self.memory.slots
         if closes is None or not closes.any():
             return
-        if slots and slots < self._limit and (self._books[closes, COUNT] == slots).any():
-            more = min(2 * slots, self._limit)
-            self.memory = grown(self.device, self.memory, more)
-            self._ledger = np.pad(self._ledger, ((0, 0), (0, more - slots), (0, 0)))
-            self._reserve()
+        if self.memory.slots < self._limit and self.books.full(closes):
+            self._grow(min(2 * self.memory.slots, self._limit))
         self.memory.closes[...] = self.device.upload(closes.astype(np.int32))
 
     def account(self, closes: Array | None) -> None:
-        """What the host knows of the rows without asking."""
-        books, slots = self._books, self.memory.slots
-        books[:, LENGTH] += 1
-        if closes is None or not closes.any():
-            return
-        rows = np.flatnonzero(closes)
-        lengths, full = books[rows, LENGTH].copy(), books[rows, COUNT] == slots
-        books[rows, LENGTH] = 0
-        if not slots:
-            return
-        place = (books[rows, HEAD] + np.where(full, 0, books[rows, COUNT])) % slots
-        self._ledger[rows, place] = 0
-        self._ledger[rows, place, 0] = lengths
-        books[rows, HEAD] = (books[rows, HEAD] + full) % slots
-        books[rows, COUNT] += ~full
+        """A token of all rows that the device was sent."""
+        self.books.advance(slice(None), None if closes is None else np.flatnonzero(closes))
 
-    def _reserve(self) -> None:
-        """Scratch for the kernels, as large as the memory asks for."""
-        xp, dims, slots = self.device.xp, self.decoding.dims, self.memory.slots
-        dtype, lead = self.memory.online.dtype, (dims.B, dims.H)
-        router = self.decoding.readout.routing
-        top_k = (router.top_k or 0) if router else 0
-        self._parts = max(1, min(top_k or slots, BLOCKS // (dims.B * dims.H)))
-        self._itemsize, self._shape = dtype.itemsize, (dims.B, 1, dims.H, dims.V)
-        self._weights, self._logits = (xp.zeros((*lead, slots), dtype) for _ in range(2))
-        self._chosen = xp.zeros((*lead, max(top_k, 1)), "int32")
-        self._answers, self._shares = xp.zeros((*lead, dims.V), dtype), xp.zeros(lead, dtype)
-        self._partial = xp.zeros((*lead, self._parts, dims.V), dtype)
-        self._factors = factors_of(self.decoding)
+    def _grow(self, slots: int) -> None:
+        self.memory = grown(self.device, self.memory, slots)
+        self.books.widen(slots)
+        self._launcher.reserve(self.memory)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.decode import CupyDecoder
-from mcore.backends.cupy_gpu.decode_plan import token_of
+from mcore.backends.cupy_gpu.decode_token import token_of
 
 
 class TokenGraph:
@@ -25,7 +25,7 @@ class TokenGraph:
     def __init__(self, decoder: CupyDecoder) -> None:
         self._decoder = decoder
         self.token = decoder.token_arrays()
-        self.y = decoder.answer_array()
+        self.y = decoder.answer_array(decoder.decoding.dims.B)
         self._memory: Any = None
         self._replay: Callable[[], None] | None = None
 

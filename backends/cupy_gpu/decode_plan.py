@@ -1,97 +1,94 @@
-"""Which streams the decoding kernels know, and the constants that they are compiled with."""
+"""Which streams the decoding kernels know, and what they are told of them."""
 
 from typing import NamedTuple
 
-from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.cupy_gpu.sources import Variant
 from mcore.readout import MovingAverage, Readout
-from mcore.recurrence import Inputs
+from mcore.recurrence import Recurrence
 
 LAWS = {
     **dict.fromkeys(("linear", "retention", "gated_linear", "mamba2", "gla"), 0),
     **dict.fromkeys(("delta", "gated_delta"), 1),
+    "rwkv7": 2,
+    "swla": 3,
+    "mlstm": 4,
 }
-"""Whether a token writes its value (0) or its value's error (1)."""
+"""How a token is written to a matrix memory; see `cuda/decode_laws.cuh`."""
 
 WIDEST = 256
-"""Values (V): a block holds one row of the state."""
+"""Numbers in a row of a state: a block holds one."""
 
-ROUTED, RESIDUAL, UNIFORM, FADING = range(4)
+ROUTED, RESIDUAL, UNIFORM, FADING, ANSWERED = range(5)
+UNDIVIDED, PLAINLY, FLOORED = range(3)
+
+CODES = {None: 0, "float32": 1, "float16": 2, "bfloat16": 3, "int8": 4}
+"""How checkpoints are stored."""
 
 
 def decodes(decoding: Decoding) -> bool:
     """Whether the kernels know the composition."""
     rule, readout, cache = decoding.rule, decoding.readout, decoding.cache
-    plain = getattr(rule, "feature_map", "identity") == "identity"
+    plain = {"none", "grm", "ssc", "residual", "moving_average", "sigmoid"}
     router = readout.routing
     lots = router is not None and router.seed is not None
     return (
         rule.kind in LAWS
-        and plain
-        and not getattr(rule, "normalize", False)
-        and readout.kind in {"none", "grm", "ssc", "soup", "residual", "moving_average"}
+        and (readout.kind in plain or (readout.kind == "soup" and rule.linear_read))
         and not lots
         and not (cache.limit is not None and cache.evict != "oldest")
         and cache.evict != "least_used"
-        and cache.dtype is None
         and decoding.skip is None
-        and decoding.dims.V <= WIDEST
+        and sizes_of(decoding).width <= WIDEST
     )
+
+
+class Sizes(NamedTuple):
+    """Lengths, as the kernels take them.
+
+    Attributes:
+        heads, keys, values: H, K, V.
+        rows, width: of a state.
+        asked: rows of a state that a query meets.
+        top_k: checkpoints that are read; 0 for all.
+    """
+
+    heads: int
+    keys: int
+    values: int
+    rows: int
+    width: int
+    asked: int
+    top_k: int
+
+
+def sizes_of(decoding: Decoding) -> Sizes:
+    """The lengths of a composition."""
+    dims, router = decoding.dims, decoding.readout.routing
+    rows, width = decoding.rule.state_shape(dims)
+    top_k = (router.top_k or 0) if router else 0
+    return Sizes(dims.H, dims.K, dims.V, rows, width, dims.K, top_k)
 
 
 def variant_of(decoding: Decoding, dtype: str) -> Variant:
     """The kernels of a composition."""
-    router = decoding.readout.routing
-    sizes = {
-        "MC_VALUES": -(-decoding.dims.V // 16) * 16,
-        "MC_LAW": LAWS[decoding.rule.kind],
-        "MC_CARRIES": int(decoding.carries),
-        "MC_DECAY_BY_HEAD": int(decoding.rule.kind == "retention"),
-        "MC_WEIGHTS": _weights(decoding.readout),
-        "MC_TOP_K": (router.top_k or 0) if router else 0,
-        "MC_SUMS": int(router is not None and router.pool == "sum"),
-        "MC_OUTSIDE": int(router is not None and router.online == "outside"),
-    }
-    return Variant("decode", dtype, dtype, tuple(sizes.items()))
+    width = -(-sizes_of(decoding).width // 16) * 16
+    code = CODES[decoding.cache.dtype] if decoding.cache.dtype != dtype else CODES[None]
+    return Variant("decode", dtype, dtype, (("MC_WIDTH", width), ("MC_CODE", code)))
 
 
-def _weights(readout: Readout) -> int:
-    if readout.routing is not None:
-        return ROUTED
-    if isinstance(readout, MovingAverage):
-        return UNIFORM if readout.weights == "uniform" else FADING
-    return RESIDUAL
-
-
-class Token(NamedTuple):
-    """One token's inputs, in the order of the kernel; None where the composition has none."""
-
-    q: Array
-    k: Array
-    v: Array
-    u: Array | None
-    temperature: Array | None
-    log_decay: Array | None
-    decays: Array | None
-    beta: Array | None
-
-
-def token_of(decoding: Decoding, inputs: Inputs) -> Token:
-    """A token's arrays, as they are: the kernels do the rest."""
-    routed = decoding.readout.routing is not None
-    decay = inputs.get("log_decay")
-    by_channel = decay is not None and decay.ndim == 4
-    return Token(
-        q=inputs["q"],
-        k=inputs["k"],
-        v=inputs["v"],
-        u=inputs.get("u", inputs["q"]) if routed else None,
-        temperature=inputs.get("temperature"),
-        log_decay=None if by_channel else decay,
-        decays=decay if by_channel else None,
-        beta=inputs.get("beta"),
+def plan_of(decoding: Decoding) -> int:
+    """What a composition is, as bits; see `Plan` in `cuda/decode.cuh`."""
+    rule, router = decoding.rule, decoding.readout.routing
+    flags = (
+        decoding.carries,
+        getattr(rule, "feature_map", "identity") != "identity",
+        rule.inputs.get("log_decay") == "H",
+        router is not None and router.pool == "sum",
+        router is not None and router.online == "outside",
     )
+    bits = LAWS.get(rule.kind, 0) | _weights(decoding.readout) << 3 | _division(rule) << 6
+    return bits | sum(flag << 8 + place for place, flag in enumerate(flags))
 
 
 def factors_of(decoding: Decoding) -> tuple[float, float]:
@@ -99,3 +96,17 @@ def factors_of(decoding: Decoding) -> tuple[float, float]:
     scale = getattr(decoding.readout, "scale", None)
     rate = getattr(decoding.readout, "rate", 0.0)
     return float(max(decoding.dims.K, 1) ** -0.5 if scale is None else scale), float(rate)
+
+
+def _division(rule: Recurrence) -> int:
+    if rule.kind == "mlstm":
+        return FLOORED
+    return PLAINLY if getattr(rule, "normalize", False) else UNDIVIDED
+
+
+def _weights(readout: Readout) -> int:
+    if readout.routing is not None:
+        return ROUTED
+    if isinstance(readout, MovingAverage):
+        return UNIFORM if readout.weights == "uniform" else FADING
+    return ANSWERED if readout.answers_gate else RESIDUAL

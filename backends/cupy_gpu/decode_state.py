@@ -4,12 +4,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcore.arrays import Array
+from mcore.arrays import Array, namespace
+from mcore.backends.cupy_gpu.decode_books import COUNT, LENGTH, POSITION, HostBooks, slots_by_age
 from mcore.backends.cupy_gpu.device import Device
-from mcore.cache import LEDGER, MemoryState
+from mcore.cache import MemoryState
+from mcore.placing import like
 
-BOOKS = 4
-COUNT, HEAD, LENGTH, POSITION = range(BOOKS)
+PER_SLOT = ("checkpoints", "scales", "contexts")
+"""Arrays (B, H, slots, ...)."""
 
 
 class Memory(NamedTuple):
@@ -18,7 +20,8 @@ class Memory(NamedTuple):
     Attributes:
         online: (B, H, P).
         keys: (B, H, K) key sum of the open segment; of width 0 without routing.
-        checkpoints: (B, H, slots, P).
+        checkpoints: (B, H, slots, P) as stored.
+        scales: (B, H, slots, rows of a state) float32 of an int8 cache, else of width 0.
         contexts: (B, H, slots, K).
         books: (B, BOOKS) int32.
         closes: (B,) int32, rows whose segment ends after the next token.
@@ -27,6 +30,7 @@ class Memory(NamedTuple):
     online: Array
     keys: Array
     checkpoints: Array
+    scales: Array
     contexts: Array
     books: Array
     closes: Array
@@ -37,61 +41,84 @@ class Memory(NamedTuple):
         return int(self.checkpoints.shape[2])
 
 
-def taken(device: Device, state: MemoryState, slots: int) -> Memory:
-    """A memory with room for `slots` checkpoints that goes on from a state of no more."""
-    xp, (rows, heads, size) = device.xp, state.online.shape
-    held = state.checkpoints.shape[1] if slots else 0
-    checkpoints = xp.zeros((rows, heads, slots, size), state.online.dtype)
-    contexts = xp.zeros((rows, heads, slots, state.contexts.shape[-1]), state.online.dtype)
-    if held:
-        checkpoints[:, :, :held] = state.checkpoints.swapaxes(1, 2)
-        contexts[:, :, :held] = state.contexts.swapaxes(1, 2)
-    books = np.zeros((rows, BOOKS), np.int32)
-    books[:, COUNT], books[:, HEAD] = state.count if slots else 0, held - state.count if held else 0
-    books[:, LENGTH], books[:, POSITION] = state.length, state.position
-    closes = device.upload(np.zeros(rows, np.int32))
-    return Memory(
-        state.online.copy(), state.keys.copy(), checkpoints, contexts, device.upload(books), closes
+def taken(device: Device, state: MemoryState, books: HostBooks) -> Memory:
+    """A memory with room for as many checkpoints as `books`, that goes on from a state."""
+    xp, (rows, heads, _) = device.xp, state.online.shape
+    room: dict[str, Any] = {}
+    for name in PER_SLOT:
+        x = getattr(state, name)
+        room[name] = xp.zeros((rows, heads, books.slots, x.shape[-1]), x.dtype)
+    memory = Memory(
+        online=state.online.copy(),
+        keys=state.keys.copy(),
+        books=device.upload(books.numbers.astype(np.int32)),
+        closes=xp.zeros(rows, "int32"),
+        **room,
     )
+    for row in range(rows if books.slots else 0):
+        _put_checkpoints(memory, row, state, row)
+    return memory
+
+
+def put(device: Device, memory: Memory, row: int, state: MemoryState, books: HostBooks) -> None:
+    """Overwrite one row by the state of a batch of one, of which `books` know already."""
+    memory.online[row], memory.keys[row] = state.online[0], state.keys[0]
+    if memory.slots:
+        _put_checkpoints(memory, row, state, 0)
+    memory.books[row] = device.upload(books.numbers[row].astype(np.int32))
 
 
 def grown(device: Device, memory: Memory, slots: int) -> Memory:
     """The same memory with more room; it has evicted none yet."""
-    longer = {}
-    for name in ("checkpoints", "contexts"):
+    longer: dict[str, Any] = {}
+    for name in PER_SLOT:
         x: Any = getattr(memory, name)
         longer[name] = device.xp.zeros((*x.shape[:2], slots, x.shape[3]), x.dtype)
         longer[name][:, :, : x.shape[2]] = x
     return memory._replace(**longer)
 
 
-def drained(device: Device, memory: Memory, ledger: Array, like: MemoryState) -> MemoryState:
-    """The state that a memory holds; ledger (B, slots, 3), on the host, is of its slots."""
-    books = device.download(memory.books).astype(np.int64)
-    count, slots = books[:, COUNT], memory.slots
-    held = int(count.max()) if slots else 0
-    age = np.arange(held) - (held - count[:, None])
-    slot = np.where(age >= 0, (books[:, HEAD, None] + age) % max(slots, 1), 0)
-    seen = (age >= 0).astype(memory.online.dtype)
-    rows = np.arange(len(slot))[:, None]
-    picked = ledger[rows, slot] if held else np.zeros((len(slot), 0, LEDGER))
+def drained(memory: Memory, books: HostBooks, document: Array, origin: str) -> MemoryState:
+    """The state that a memory holds; a copy."""
+    numbers, slot = books.numbers, slots_by_age(books)
     return MemoryState(
         online=memory.online.copy(),
-        checkpoints=_picked(device, memory.checkpoints, slot, seen),
-        scales=device.xp.zeros((len(slot), held, *like.scales.shape[2:]), like.scales.dtype),
-        contexts=_picked(device, memory.contexts, slot, seen),
-        ledger=picked * (age >= 0)[..., None],
+        checkpoints=_picked(memory.checkpoints, slot),
+        scales=_picked(memory.scales, slot),
+        contexts=_picked(memory.contexts, slot),
+        ledger=books.picked(slot),
         keys=memory.keys.copy(),
-        position=books[:, POSITION],
-        length=books[:, LENGTH],
-        count=count.copy(),
-        document=like.document,
-        origin=like.origin,
+        position=numbers[:, POSITION].copy(),
+        length=numbers[:, LENGTH].copy(),
+        count=numbers[:, COUNT].copy(),
+        document=document,
+        origin=origin,
     )
 
 
-def _picked(device: Device, x: Array, slot: Array, seen: Array) -> Array:
-    """(B, H, slots, W) to (B, C, H, W) in the order of age; zeros where a row has fewer."""
-    rows = device.upload(np.arange(len(slot))[:, None])
-    picked: Array = x.swapaxes(1, 2)[rows, device.upload(slot)]
-    return picked * device.upload(seen[..., None, None])
+def row_of(memory: Memory, row: int) -> Memory:
+    """One row of a memory, as a memory; no copy."""
+    return Memory(*(x[row : row + 1] for x in memory))
+
+
+def _put_checkpoints(memory: Memory, row: int, state: MemoryState, source: int) -> None:
+    """A row's checkpoints, the oldest in the first slot."""
+    count = int(state.count[source])
+    begin = state.checkpoints.shape[1] - count
+    for name in PER_SLOT if count else ():
+        to: Any = getattr(memory, name)
+        to[row, :, :count] = getattr(state, name)[source, begin:].swapaxes(0, 1)
+
+
+def _picked(x: Any, slot: Array) -> Array:
+    """(B, H, slots, ...) to (B, C, H, ...) by slot (B, C); zeros where that is -1."""
+    by_slot = x.swapaxes(1, 2)
+    if not slot.shape[1]:
+        empty: Array = by_slot[:, :0].copy()
+        return empty
+    rows = np.arange(len(slot))[:, None]
+    picked: Array = by_slot[like(x, rows), like(x, np.maximum(slot, 0))]
+    if (slot < 0).any():
+        seen = like(x, slot >= 0).reshape(*slot.shape, *[1] * (x.ndim - 2))
+        picked = namespace(x).where(seen, picked, 0)
+    return picked

@@ -1,15 +1,28 @@
-// What the kernels of a decoded token share: sizes, the books of a row, columns of a matrix.
-//
-// MC_LAW: 0 a token writes its value, 1 it writes its value's error. MC_DECAY_BY_HEAD: the decay is
-// one number per head for all tokens. MC_WEIGHTS: 0 gates by content, 1 all one, 2 all alike,
-// 3 fading with age. MC_TOP_K: checkpoints that are read, 0 for all.
+// What the kernels of a decoded token share: the composition, whose turn it is, columns of a matrix.
 #pragma once
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;
-constexpr int LANES = MC_VALUES < THREADS ? MC_VALUES : THREADS;  // columns at the same time
-constexpr int PARTS = THREADS / LANES;                             // of the sum over rows
-static_assert(MC_VALUES <= THREADS, "a block holds one row of the state");
+constexpr int LANES = MC_WIDTH < THREADS ? MC_WIDTH : THREADS;  // columns at the same time
+constexpr int PARTS = THREADS / LANES;                           // of the sum over rows
+static_assert(MC_WIDTH <= THREADS, "a block holds one row of the state");
+
+enum Law { WRITES, CORRECTS, REMOVES, REPEATS, EXPONENTIAL };
+enum Weights { ROUTED, RESIDUAL, UNIFORM, FADING, ANSWERED };
+enum Division { UNDIVIDED, PLAINLY, FLOORED };
+
+// What a composition is, as `decode_plan.py` packs it.
+struct Plan {
+  int bits;
+  __device__ __forceinline__ int law() const { return bits & 7; }
+  __device__ __forceinline__ int weights() const { return bits >> 3 & 7; }
+  __device__ __forceinline__ int division() const { return bits >> 6 & 3; }
+  __device__ __forceinline__ bool carries() const { return bits >> 8 & 1; }
+  __device__ __forceinline__ bool mapped() const { return bits >> 9 & 1; }   // keys and queries
+  __device__ __forceinline__ bool by_head() const { return bits >> 10 & 1; }  // decays, not by token
+  __device__ __forceinline__ bool sums() const { return bits >> 11 & 1; }
+  __device__ __forceinline__ bool outside() const { return bits >> 12 & 1; }
+};
 
 struct Books {  // of a row of the batch
   int count, head, length, position;
@@ -18,6 +31,26 @@ struct Books {  // of a row of the batch
 // The slot of a checkpoint, the oldest being 0.
 __device__ __forceinline__ int slot_of(Books books, int age, int slots) {
   return (books.head + age) % slots;
+}
+
+// What a block works on: a head of one of the rows that are fed, listed in `fed` unless all are.
+struct Place {
+  int entry, row, head;  // entry: among the heads of what is fed
+  long long at;          // among the heads of all rows
+  __device__ __forceinline__ Place(const int* fed, int heads)
+      : entry(blockIdx.x), row(entry / heads), head(entry % heads) {
+    if (fed) row = fed[row];
+    at = (long long)row * heads + head;
+  }
+};
+
+// elu(x) + 1
+__device__ __forceinline__ Real positive(Real x) { return max(x, Real(0)) + exp(min(x, Real(0))); }
+
+// What an answer with the denominator `last` is multiplied by; -m is the largest exponent so far.
+__device__ __forceinline__ Real divided(Plan plan, Real last, Real m) {
+  if (plan.division() == FLOORED) last = max(abs(last), exp(min(-m, Real(80))));
+  return Real(1) / (last + Real(1e-6));
 }
 
 // Sum of every part's number for this thread's column, the same in every part. Needs PARTS * LANES

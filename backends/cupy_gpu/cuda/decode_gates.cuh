@@ -26,10 +26,10 @@ __device__ __forceinline__ Best block_best(const Real* logits, int count, Best* 
   return own;
 }
 
-// Moves the logits of the `MC_TOP_K` best to the front of `weights`, their ages to `chosen`.
-__device__ __forceinline__ void choose(Real* logits, int count, Real* weights, int* chosen,
-                                       Best* scratch) {
-  for (int rank = 0; rank < MC_TOP_K; ++rank) {
+// Moves the logits of the `top_k` best to the front of `weights`, their ages to `chosen`.
+__device__ __forceinline__ void choose(Real* logits, int count, int top_k, Real* weights,
+                                       int* chosen, Best* scratch) {
+  for (int rank = 0; rank < top_k; ++rank) {
     Best best = block_best(logits, count, scratch);
     if (threadIdx.x == 0) {
       chosen[rank] = best.age;
@@ -63,14 +63,14 @@ __device__ __forceinline__ Real soften(Real* weights, int count, Real own, bool 
 }
 
 // What the checkpoint of an age counts for among `count`, and the online memory beside them.
-__device__ __forceinline__ Real weight_of(int age, int count, Real rate) {
-  if (MC_WEIGHTS == 1) return Real(1);
-  if (MC_WEIGHTS == 2) return Real(1) / Real(count + 1);
+__device__ __forceinline__ Real weight_of(Plan plan, int age, int count, Real rate) {
+  if (plan.weights() == UNIFORM) return Real(1) / Real(count + 1);
+  if (plan.weights() != FADING) return Real(1);
   Real weight = age == 0 ? Real(1) : rate;
   for (int newer = age; newer < count; ++newer) weight *= Real(1) - rate;
   return weight;
 }
-__device__ __forceinline__ Real online_weight(int count, Real rate) {
-  if (MC_WEIGHTS == 2) return Real(1) / Real(count + 1);
-  return MC_WEIGHTS == 3 && count ? rate : Real(1);
+__device__ __forceinline__ Real online_weight(Plan plan, int count, Real rate) {
+  if (plan.weights() == UNIFORM) return Real(1) / Real(count + 1);
+  return plan.weights() == FADING && count ? rate : Real(1);
 }
