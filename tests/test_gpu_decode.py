@@ -30,8 +30,6 @@ NORMALIZED = {**ELU, "normalize": True}
 RULES: list[Any] = [
     *("linear", "retention", "gated_linear", "mamba2", "gla", "delta", "gated_delta"),
     *("rwkv7", "swla", "mlstm", ELU, NORMALIZED),
-] = [
-    *("linear", "retention", "gated_linear", "mamba2", "gla", "delta", "gated_delta"),
 ]
 
 
