@@ -52,10 +52,10 @@ def _store(place: Any, slot: int, memory: Any) -> None:
 
 @device
 def describe(place: Any, slot: int, memory: Any) -> None:
-    """The norm of a stored checkpoint, and its least denominator."""
+    """The norm of a stored checkpoint where some may be skipped, and its least denominator."""
     keys, values = memory.plan[at.ASKED], memory.plan[at.VALUES]
     codes, like, total = memory.codes[place][slot], memory.online[place][0, 0], 0.0
-    for i in range(keys):
+    for i in range(keys if memory.reals[2] >= 0 else 0):
         row, part = codes[i], 0.0
         for j in range(values):
             x = np.float64(number(row[j], like))

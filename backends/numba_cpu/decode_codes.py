@@ -40,7 +40,7 @@ def viewed(codes: Array) -> Array:
     return codes if kind is None else codes.view(kind)
 
 
-def _widening(context: Any, code: Any, element: Any) -> Widening:
+def widening_of(context: Any, code: Any, element: Any) -> Widening:
     if code not in _CODES:
         raise TypingError(f"{code} holds no checkpoints")
     size = context.get_abi_sizeof(context.get_data_type(code))
@@ -102,7 +102,7 @@ def add_answers(typing: Any, codes: Any, asked: Any, y: Any) -> tuple[Any, Any]:
             context.make_array(kinds[i])(context, builder, values[i]) for i in (0, 3, 5, 6, 7)
         )
         _, first, count, _, gate = values[:5]
-        widening = _widening(context, kinds[0].dtype, kinds[5].dtype)
+        widening = widening_of(context, kinds[0].dtype, kinds[5].dtype)
         lanes, fused = host.lanes(context.get_abi_sizeof(widening.element))
         tall, width = (builder.extract_value(stored.shape, kinds[0].ndim - i) for i in (2, 1))
         function = emit_answers(builder.module, widening, lanes, fused)
@@ -152,7 +152,7 @@ def number(typing: Any, code: Any, like: Any) -> tuple[Any, Any]:
     """One code as a number of the type of `like`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        widening = _widening(context, signature.args[0], signature.args[1])
+        widening = widening_of(context, signature.args[0], signature.args[1])
         plain = Widening(widening.code, widening.size, widening.element, hardware=False)
         return plain.widened(builder, args[0], 0)
 

@@ -106,24 +106,24 @@ def _emit_stripe(builder: Any, stripe: Stripe, y: Any, height: int) -> None:
 
     def matrix(n: Any, totals: list[Any]) -> list[Any]:
         part, zeros = _Part(stripe, n), [vectors.zero()] * (count * height)
-        sums = _loop(builder, (INDEX(0), whole, height), zeros, part.rows(builder, height))
+        sums = emit_loop(builder, (INDEX(0), whole, height), zeros, part.rows(builder, height))
         for more in range(1, height):
             added = sums[more * count : (more + 1) * count]
             sums[:count] = [builder.fadd(a, b) for a, b in zip(sums, added, strict=False)]
         sums = sums[:count]
         if height > 1:
-            sums = _loop(builder, (whole, stack.rows, 1), sums, part.rows(builder, 1))
+            sums = emit_loop(builder, (whole, stack.rows, 1), sums, part.rows(builder, 1))
         gate = vectors.splat(builder.load(builder.gep(stack.gates, [n])))
         return stripe.weighed(builder, gate, sums, totals)
 
     zeros = [vectors.zero()] * count
-    totals = _loop(builder, (INDEX(0), stack.count, 1), zeros, matrix)
+    totals = emit_loop(builder, (INDEX(0), stack.count, 1), zeros, matrix)
     for j, total in enumerate(_in_order(stripe, totals)):
         place = builder.gep(y, [INDEX(vectors.lanes * j)])
         vectors.store(builder.fadd(vectors.load(place), total), place)
 
 
-def _loop(
+def emit_loop(
     builder: Any, span: tuple[Any, Any, int], start: list[Any], body: Callable[..., list[Any]]
 ) -> list[Any]:
     """`for i in range(*span): sums = body(i, sums)`, the sums staying in registers."""

@@ -20,7 +20,7 @@ from mcore.backends.numba_cpu.prefetch import prefetch_later
 from mcore.recurrence.mlstm import LARGEST
 
 FETCHED = 1 << 16
-"""Most bytes of checkpoints that are asked for ahead: larger ones follow one another as it is."""
+"""Most bytes of a memory or of its checkpoints that are asked for ahead: larger ones follow one another as it is."""
 
 
 @kernel
@@ -78,7 +78,8 @@ def _decode(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
 def ask_ahead(place: Any, memory: Any) -> None:
     """Ask for what the next of many small memories is read from, unless few checkpoints are."""
     b, h = place
-    prefetch_later(memory.online[b, h])
+    if memory.online[b, h].size * memory.online.itemsize <= FETCHED:
+        prefetch_later(memory.online[b, h])
     if memory.plan[at.FORM] != at.EVERY or memory.plan[at.TOP_K]:
         return
     held, codes = memory.books[b, h, at.COUNT], memory.codes[b, h]
@@ -91,10 +92,16 @@ def ask_ahead(place: Any, memory: Any) -> None:
 
 
 @device
+def begins(place: Any, memory: Any) -> bool:
+    """Whether a segment begins that does not go on from the one before."""
+    books = memory.books[place]
+    return books[at.LENGTH] == 0 and (books[at.POSITION] == 0 or not memory.plan[at.CARRIES])
+
+
+@device
 def begin(place: Any, memory: Any) -> None:
     """Empty the online memory if a segment begins that does not go on from the one before."""
-    books = memory.books[place]
-    if books[at.LENGTH] == 0 and (books[at.POSITION] == 0 or not memory.plan[at.CARRIES]):
+    if begins(place, memory):
         for row in memory.online[place]:
             clear(row)
 
@@ -102,20 +109,31 @@ def begin(place: Any, memory: Any) -> None:
 @device
 def finish(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
     """The output, once the token is written and `work.answer` says what the memory answers."""
-    b, h = place
-    books, plan = memory.books[b, h], memory.plan
-    weight = work.q.dtype.type(1)
-    if plan[at.FORM] == at.MIXED:
-        weight = work.q.dtype.type(online_weight(memory, books[at.COUNT]))
-    elif plan[at.FORM] == at.EVERY:
-        weight = gates(token, place, memory, work)
+    weight = weigh(token, place, memory, work)
     _answer(place, weight, memory, work)
-    if plan[at.FORM] != at.ALONE and books[at.COUNT] > 0:
+    if memory.plan[at.FORM] != at.ALONE and memory.books[place][at.COUNT] > 0:
         read(place, memory, work)
+    move_on(place, memory, work, y)
+
+
+@device
+def weigh(token: Any, place: Any, memory: Any, work: Any) -> Any:
+    """Gates of the checkpoints, if each is read; returns the online memory's."""
+    if memory.plan[at.FORM] == at.EVERY:
+        return gates(token, place, memory, work)
+    if memory.plan[at.FORM] == at.MIXED:
+        return work.q.dtype.type(online_weight(memory, memory.books[place][at.COUNT]))
+    return work.q.dtype.type(1)
+
+
+@device
+def move_on(place: Any, memory: Any, work: Any, y: Any) -> None:
+    """Hand out `work.y`, count the token, and end the segment if it was the last."""
+    b, h = place
     for j in range(y.shape[3]):
         y[b, 0, h, j] = work.y[j]
-    books[at.LENGTH] += 1
-    books[at.POSITION] += 1
+    memory.books[b, h, at.LENGTH] += 1
+    memory.books[b, h, at.POSITION] += 1
     if memory.closes[b]:
         close(place, memory, work)
 

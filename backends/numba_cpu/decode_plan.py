@@ -17,6 +17,9 @@ LAWS = {
     "lstm": at.LSTM,
     "gru": at.GRU,
     "slstm": at.SLSTM,
+    "dla": at.DLA,
+    "titans": at.TITANS,
+    "yaad": at.YAAD,
 }
 
 PLANES = {at.LSTM: 5, at.GRU: 4, at.SLSTM: 7}
@@ -30,6 +33,7 @@ NAMES = {
     "log_decay": "decay", "fgate": "decay", "beta": "beta", "igate": "beta", "beta_prev": "more",
     "kk": "removal", "a": "strength", "temperature": "temperature",
     "x": "x", "recurrent": "recurrent", "recurrent_bias": "bias",
+    "step": "step", "momentum": "momentum", "delta": "delta", "w_in": "w_in", "w_out": "w_out",
 }  # fmt: skip
 """Which entry of a token an input is; log-decays by channel are `decays`."""
 
@@ -50,6 +54,11 @@ def is_vector(rule: Recurrence) -> bool:
     return LAWS[rule.kind] in PLANES
 
 
+def is_deep(rule: Recurrence) -> bool:
+    """Whether a memory is a perceptron."""
+    return rule.family == "deep"
+
+
 def plan_of(decoding: Decoding) -> Array:
     """(PLAN,) integers; see `decode_work`."""
     rule, readout, dims = decoding.rule, decoding.readout, decoding.dims
@@ -58,7 +67,7 @@ def plan_of(decoding: Decoding) -> Array:
     plan[[at.KEYS, at.VALUES]] = dims.K, dims.V
     plan[at.WIDTH], plan[at.ASKED] = rule.state_shape(dims)[-1], 1 if is_vector(rule) else dims.K
     plan[at.MAPPED] = getattr(rule, "feature_map", "identity") != "identity"
-    plan[at.DIVIDED] = _division(rule)
+    plan[at.DIVIDED], plan[at.CHUNK] = _division(rule), getattr(rule, "chunk", 1)
     plan[at.WEIGHTS] = _weights(readout)
     router = readout.routing
     if router is not None:

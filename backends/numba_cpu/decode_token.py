@@ -6,7 +6,10 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backend import Decoding
-from mcore.backends.numba_cpu.decode_plan import LAWS, PLANES, is_vector, token_names
+from mcore.backends.numba_cpu.decode_arrays import aligned
+from mcore.backends.numba_cpu.decode_deep_work import SCRATCH, DeepToken
+from mcore.backends.numba_cpu.decode_emit import PAD
+from mcore.backends.numba_cpu.decode_plan import LAWS, PLANES, is_deep, is_vector, token_names
 from mcore.backends.numba_cpu.decode_work import Token, VectorToken
 
 WIDE = ("q", "k", "v", "u", "decays", "removal", "strength", "x")
@@ -41,8 +44,10 @@ def slots_of(decoding: Decoding, dtype: Any) -> Slots:
         empty["decay"] = spread = np.zeros(lead, dtype)
         del names["decay"]
     if is_vector(decoding.rule):
-        return _placed(VectorToken._fields, empty | _vector_scratch(decoding, dtype), names, None)
-    return _placed(Token._fields, empty, names, spread)
+        return _placed(VectorToken, empty | _vector_scratch(decoding, dtype), names, None)
+    if is_deep(decoding.rule):
+        return _placed(DeepToken, empty | _deep_scratch(decoding, dtype), names, None)
+    return _placed(Token, empty, names, spread)
 
 
 def _vector_scratch(decoding: Decoding, dtype: Any) -> dict[str, Array]:
@@ -56,13 +61,29 @@ def _vector_scratch(decoding: Decoding, dtype: Any) -> dict[str, Array]:
     }
 
 
+def _deep_scratch(decoding: Decoding, dtype: Any) -> dict[str, Array]:
+    dims, width = decoding.dims, -(-decoding.dims.E // PAD) * PAD
+    empty = {name: np.zeros((dims.B, 1, 0), dtype) for name in ("step", "momentum", "delta")}
+    empty |= {name: np.zeros((dims.H, 0, 0), dtype) for name in ("w_in", "w_out")}
+    return empty | {"scratch": aligned((dims.B, dims.H, SCRATCH, width), dtype)}
+
+
 def _placed(
-    fields: tuple[str, ...], empty: dict[str, Array], names: dict[str, str], spread: Array | None
+    kind: Any, empty: dict[str, Array], names: dict[str, str], spread: Array | None
 ) -> Slots:
+    places = {name: i for i, name in enumerate(kind._fields)}
+    given = [(places[entry], name) for entry, name in names.items()]
+    return Slots([empty[name] for name in kind._fields], given, spread, _kernel(kind))
+
+
+def _kernel(kind: Any) -> Any:
+    from mcore.backends.numba_cpu.decode_deep_kernels import decode_deep_kernel
     from mcore.backends.numba_cpu.decode_kernels import decode_kernel
     from mcore.backends.numba_cpu.decode_vector_kernels import decode_vector_kernel
 
-    places = {name: i for i, name in enumerate(fields)}
-    given = [(places[entry], name) for entry, name in names.items()]
-    kernel = decode_kernel if fields == Token._fields else decode_vector_kernel
-    return Slots([empty[name] for name in fields], given, spread, kernel)
+    kernels = {
+        Token: decode_kernel,
+        VectorToken: decode_vector_kernel,
+        DeepToken: decode_deep_kernel,
+    }
+    return kernels[kind]

@@ -11,8 +11,8 @@ PANEL = 64
 """Contexts are kept as columns, so many in a panel: their logits are one product."""
 
 LAW, FORM, KEYS, VALUES, WIDTH, CARRIES, MAPPED, DIVIDED = range(8)
-SUMS, OUTSIDE, TOP_K, LOTS, SEED, WEIGHTS, ASKED = range(8, 15)
-PLAN = 15
+SUMS, OUTSIDE, TOP_K, LOTS, SEED, WEIGHTS, ASKED, CHUNK = range(8, 16)
+PLAN = 16
 """Entries of `Memory.plan`: what the composition is, as integers.
 
     LAW, FORM                how a token is written; how checkpoints are read
@@ -24,10 +24,12 @@ PLAN = 15
     LOTS, SEED               whether the router draws lots, and their seed
     WEIGHTS                  of a readout without router
     ASKED                    rows of a state that a query meets: K, or h alone of a vector memory
+    CHUNK                    tokens whose gradients a deep memory takes at the same weights
 """
 
 WRITES, CORRECTS, REMOVES, REPEATS, EXPONENTIAL, LSTM, GRU, SLSTM = range(8)
-"""Laws of writing: rules that add, delta rules, rwkv7, swla, mlstm; vector memories."""
+DLA, TITANS, YAAD, MONETA, MEMORA = range(8, 13)
+"""Laws of writing: rules that add, delta rules, rwkv7, swla, mlstm; vector memories; deep ones."""
 
 ALONE, MIXED, EVERY = range(3)
 """Forms of reading: the online memory alone; one sum of all checkpoints; each by itself."""
@@ -137,7 +139,7 @@ class Work(NamedTuple):
     Attributes:
         q, k, u: (K,) of the token, as the memory sees them; q (1,) of a vector memory.
         decays, left, again: (K,) decay of each row; left sides of what is written.
-        right, other: (P,) right sides.
+        right, other: (P,) right sides; P and below is at least V.
         answer, y: (P,) of one memory, and the sum.
         one: (1,) the number 1.
         best, scores, chosen: (top_k,), at least 1, gates of the chosen, scores (float64), slots.
@@ -167,7 +169,7 @@ class Work(NamedTuple):
 
 def space(memory: Memory) -> Space:
     """Scratch for a memory."""
-    dtype, padded = memory.online.dtype, memory.online.shape[3]
+    dtype, padded = memory.online.dtype, max(memory.online.shape[3], int(memory.plan[VALUES]))
     keys, top = int(max(memory.plan[[KEYS, ASKED]])), max(int(memory.plan[TOP_K]), 1)
     panels = -(-memory.codes.shape[2] // PANEL) * PANEL
     numbers = np.zeros(1 + top + 6 * _lines(keys) + 4 * padded + panels, dtype)
@@ -239,7 +241,7 @@ def work_of(space: Any, memory: Any) -> Any:
     """The parts of `space`, uncounted."""
     keys, asked, top = memory.plan[KEYS], memory.plan[ASKED], max(memory.plan[TOP_K], 1)
     line = (max(keys, asked) + PANEL - 1) // PANEL * PANEL
-    padded = memory.online.shape[3]
+    padded = max(memory.online.shape[3], memory.plan[VALUES])
     numbers, doubles = borrowed(space.numbers), borrowed(space.doubles)
     x = numbers[1 + top :]
     y = x[6 * line :]

@@ -91,7 +91,7 @@ class Vectors:
 
     def shuffle(self, a: Any, b: Any, picks: Sequence[int]) -> Any:
         """Lanes `picks` of the concatenation of `a` and `b`."""
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), list(picks))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(picks)), list(picks))
         return self.builder.shuffle_vector(a, b, mask)
 
     def prefetch(self, pointer: Any) -> None:

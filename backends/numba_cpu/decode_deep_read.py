@@ -1,0 +1,60 @@
+"""Answers of perceptrons to one token, as they are stored: x + gelu(x W_in) W_out."""
+
+from typing import Any
+
+from mcore.backends.numba_cpu import decode_work as at
+from mcore.backends.numba_cpu.caching import device
+from mcore.backends.numba_cpu.decode_codes import Asked, add_answers, clear
+from mcore.backends.numba_cpu.decode_deep_work import BEFORE, HIDDEN, stacked
+from mcore.backends.numba_cpu.decode_dots import add_dots
+from mcore.backends.numba_cpu.decode_kernels import move_on, weigh
+from mcore.backends.numba_cpu.gelu_vector import gelu_value
+
+
+@device
+def finish_deep(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
+    """The output, once the token is written and `work.answer` says what the memory answers."""
+    weight = weigh(token, place, memory, work)
+    for j in range(work.y.shape[0]):
+        work.y[j] = weight * work.answer[j]
+    if memory.plan[at.FORM] != at.ALONE:
+        _read_checkpoints(token.scratch[place], place, memory, work)
+    move_on(place, memory, work, y)
+
+
+@device
+def excite(stack: Any, matrix: int, x: Any, before: Any, work: Any) -> None:
+    """`before = M^T x` for a matrix of a stack."""
+    clear(before)
+    add_answers(stack.matrices, Asked(matrix, 1, work.one, 0, x, stack.scales), before)
+
+
+@device
+def add_reply(stack: Any, first: int, gates: Any, scratch: Any, work: Any) -> None:
+    """`y += g M(q)` for the perceptron whose w_in is matrix `first`; `gates` is (array, place, y).
+
+    The hidden units that q excites are left in `scratch`.
+    """
+    weights, gate, y = gates
+    excite(stack, first, work.q, scratch[BEFORE], work)
+    gelu_value(scratch[BEFORE], scratch[HIDDEN])
+    for i in range(work.q.shape[0]):
+        y[i] += weights[gate] * work.q[i]
+    add_dots(stack.matrices, Asked(first + 1, 1, weights, gate, scratch[HIDDEN], stack.scales), y)
+
+
+@device
+def _read_checkpoints(scratch: Any, place: Any, memory: Any, work: Any) -> None:
+    """Add the weighted answers of the checkpoints to `work.y`."""
+    b, h = place
+    slots, rows, held = memory.codes.shape[2], memory.codes.shape[3], memory.books[b, h, at.COUNT]
+    keys, top = memory.plan[at.KEYS], memory.plan[at.TOP_K]
+    stack, first = stacked(memory.codes, memory.scales, keys), (b * memory.codes.shape[1] + h) * slots
+    if 0 < top < held:
+        for r in range(top):
+            matrix = (first + work.chosen[r]) * (rows // keys)
+            add_reply(stack, matrix, (work.best, r, work.y), scratch, work)
+    else:
+        for slot in range(held):
+            matrix = (first + slot) * (rows // keys)
+            add_reply(stack, matrix, (work.logits, slot, work.y), scratch, work)
