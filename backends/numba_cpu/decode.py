@@ -15,7 +15,7 @@ from mcore.backends.numba_cpu.decode_arrays import (
     grown,
     heads,
 )
-from mcore.backends.numba_cpu.decode_token import slots_of
+from mcore.backends.numba_cpu.decode_token import kernel_of, slots_of
 from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, space
 from mcore.cache import LEDGER, MemoryState
 from mcore.cache.state import PER_CHECKPOINT
@@ -45,8 +45,8 @@ class NumbaDecoder:
         self._limit = decoding.cache.limit or np.iinfo(np.int64).max
         self._shape, self._dtype = (dims.B, 1, dims.H, dims.V), state.online.dtype
         self._tasks = (np.arange(dims.B), 0, dims.B * dims.H)
-        slots = slots_of(decoding, self._dtype)
-        self._token, self._given, self._spread, self._kernel = slots
+        self._token, self._given, self._spread = slots_of(decoding, self._dtype)
+        self._kernel = kernel_of(decoding)
         self._reserve(state)
 
     @property

@@ -17,10 +17,13 @@ from mcore.backends.numba_cpu.decode_plan import plan_of, reals_of
 from mcore.backends.numba_cpu.decode_work import (
     BOOKS,
     COUNT,
+    FACTORS,
     FORM,
     HEAD,
+    LAW,
     LENGTH,
     MIXED,
+    MONETA,
     PANEL,
     POSITION,
     WIDTH,
@@ -67,6 +70,7 @@ def empty_memory(decoding: Decoding, like: MemoryState, slots: int) -> Memory:
         floors=np.zeros((*lead, held if decoding.rule.kind == "mlstm" else 0), dtype),
         total=np.zeros((*lead, mixed, padded)),
         mixture=aligned((*lead, mixed, padded), dtype),
+        factors=np.zeros((*lead, FACTORS if plan[LAW] == MONETA else 0), dtype),
     )
 
 
@@ -105,7 +109,7 @@ def fill(memory: Memory, state: MemoryState, head: Array) -> None:
     """Take over a state that fits, with the oldest checkpoints in the slots `head` (B,)."""
     rows, width = memory.online.shape[2], _width(memory)
     memory.online[..., :width] = _matrices(state.online, rows)
-    memory.keys[:] = state.keys
+    memory.keys[:], memory.factors[...] = state.keys, 0
     memory.books[..., LENGTH] = state.length[:, None]
     memory.books[..., POSITION] = state.position[:, None]
     memory.books[..., COUNT] = state.count[:, None]
@@ -127,6 +131,8 @@ def fill(memory: Memory, state: MemoryState, head: Array) -> None:
 
 def drained(memory: Memory, ledger: Array, like: MemoryState) -> MemoryState:
     """The state that a memory holds; ledger (B, slots, 3) has its checkpoints' books."""
+    if memory.factors.size:
+        settled(memory)
     width, books = _width(memory), memory.books[:, 0]
     count = books[:, COUNT]
     held = int(count.max()) if memory.codes.shape[2] else 0
@@ -147,6 +153,13 @@ def drained(memory: Memory, ledger: Array, like: MemoryState) -> MemoryState:
         document=like.document,
         origin=like.origin,
     )
+
+
+def settled(memory: Memory) -> None:
+    """Put what Moneta's weights follow from where states have them."""
+    from mcore.backends.numba_cpu.decode_moneta import settle_kernel
+
+    settle_kernel(memory)
 
 
 def _picked(x: Array, slot: Array) -> Array:

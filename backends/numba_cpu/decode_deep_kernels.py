@@ -11,12 +11,11 @@ with w_out transposed, as states have it. Titans adds momentum. What is kept is 
 import math
 from typing import Any
 
-import numpy as np
-
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import Asked, borrowed, clear, write_once
 from mcore.backends.numba_cpu.decode_deep_read import add_reply, excite, finish_deep
+from mcore.backends.numba_cpu.decode_deep_start import finite, load_token, start_rows
 from mcore.backends.numba_cpu.decode_deep_work import (
     BEFORE,
     DOWN,
@@ -28,16 +27,14 @@ from mcore.backends.numba_cpu.decode_deep_work import (
 from mcore.backends.numba_cpu.decode_dots import add_dots
 from mcore.backends.numba_cpu.decode_kernels import ask_ahead, begins
 from mcore.backends.numba_cpu.decode_work import borrowed_memory, work_of
-from mcore.backends.numba_cpu.elementwise import exp
 from mcore.backends.numba_cpu.gelu_vector import gelu_slope
-from mcore.backends.numba_cpu.gemm import transpose
 
 
 @kernel
 def decode_deep_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> Any:
     """As `decode_kernel`; `inputs` are the entries of a `DeepToken`."""
     token, memory, rows = borrowed_deep_token(inputs), borrowed_memory(given), borrowed(tasks[0])
-    if not _finite(token.decay, rows):
+    if not finite(token.decay, rows):
         return False
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
     work.skipped[0] = 0
@@ -55,32 +52,11 @@ def decode_deep_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) 
 
 
 @device
-def _finite(decay: Any, rows: Any) -> bool:
-    for i in range(rows.shape[0]):
-        for h in range(decay.shape[2]):
-            if not np.isfinite(decay[rows[i], 0, h]):
-                return False
-    return True
-
-
-@device
 def _start(token: Any, h: int, state: Any) -> None:
     """The perceptron that all start from; no momentum."""
-    keys, width = token.w_in.shape[1], token.w_in.shape[2]
-    for i in range(keys):
-        for e in range(width):
-            state[i, e] = token.w_in[h, i, e]
-    transpose(token.w_out[h], state[keys : 2 * keys])
-    for i in range(2 * keys, state.shape[0]):
+    start_rows(token, h, state)
+    for i in range(2 * token.w_in.shape[1], state.shape[0]):
         clear(state[i])
-
-
-@device
-def load_token(token: Any, place: Any, work: Any) -> None:
-    """q and k."""
-    b, h = place
-    for i in range(work.q.shape[0]):
-        work.q[i], work.k[i] = token.q[b, 0, h, i], token.k[b, 0, h, i]
 
 
 @device
@@ -90,15 +66,15 @@ def _write(token: Any, place: Any, memory: Any, work: Any) -> None:
     state, scratch, keys = memory.online[b, h], token.scratch[b, h], work.q.shape[0]
     anchor = _anchor(place, memory, keys)
     _descent(token, place, memory, anchor, work)
-    decay, step = exp(token.decay[b, 0, h]), token.step[b, 0, h]
+    step = token.step[b, 0, h]
     if memory.plan[at.LAW] == at.TITANS:
-        rates = decay, token.momentum[b, 0, h], step
+        rates = work.decays[0], token.momentum[b, 0, h], step
         _lift(state[:keys], state[2 * keys : 3 * keys], rates, work.k, scratch[DOWN])
         halves = state[keys : 2 * keys], state[3 * keys : 4 * keys]
         _lift(halves[0], halves[1], rates, work.again, scratch[HIDDEN])
     else:
         for i in range(keys):
-            work.decays[i], work.left[i] = decay, -step * work.k[i]
+            work.left[i] = -step * work.k[i]
             work.again[i] *= -step
         write_once(state[:keys], work.decays, work.left, scratch[DOWN])
         write_once(state[keys : 2 * keys], work.decays, work.again, scratch[HIDDEN])

@@ -20,10 +20,15 @@ LAWS = {
     "dla": at.DLA,
     "titans": at.TITANS,
     "yaad": at.YAAD,
+    "moneta": at.MONETA,
+    "memora": at.MEMORA,
 }
 
 PLANES = {at.LSTM: 5, at.GRU: 4, at.SLSTM: 7}
 """Gates, and what they are made of, of a token of a vector memory."""
+
+MIRRORS = frozenset({at.MONETA, at.MEMORA})
+"""Perceptrons whose weights are the image of what descends."""
 
 ROUTES = frozenset({"grm", "ssc"})
 CONSTANTS = frozenset({"residual", "moving_average"})

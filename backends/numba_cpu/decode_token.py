@@ -9,7 +9,14 @@ from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode_arrays import aligned
 from mcore.backends.numba_cpu.decode_deep_work import SCRATCH, DeepToken
 from mcore.backends.numba_cpu.decode_emit import PAD
-from mcore.backends.numba_cpu.decode_plan import LAWS, PLANES, is_deep, is_vector, token_names
+from mcore.backends.numba_cpu.decode_plan import (
+    LAWS,
+    MIRRORS,
+    PLANES,
+    is_deep,
+    is_vector,
+    token_names,
+)
 from mcore.backends.numba_cpu.decode_work import Token, VectorToken
 
 WIDE = ("q", "k", "v", "u", "decays", "removal", "strength", "x")
@@ -23,13 +30,11 @@ class Slots(NamedTuple):
         entries: its arrays, empty but for scratch and for what is spread.
         given: which entry an input becomes, by number and name.
         spread: (B, 1, H) where a log-decay of each head goes, if there is one.
-        kernel: what takes it.
     """
 
     entries: list[Array]
     given: list[tuple[int, str]]
     spread: Array | None
-    kernel: Any
 
 
 def slots_of(decoding: Decoding, dtype: Any) -> Slots:
@@ -73,17 +78,18 @@ def _placed(
 ) -> Slots:
     places = {name: i for i, name in enumerate(kind._fields)}
     given = [(places[entry], name) for entry, name in names.items()]
-    return Slots([empty[name] for name in kind._fields], given, spread, _kernel(kind))
+    return Slots([empty[name] for name in kind._fields], given, spread)
 
 
-def _kernel(kind: Any) -> Any:
+def kernel_of(decoding: Decoding) -> Any:
+    """The kernel that takes a composition's tokens."""
     from mcore.backends.numba_cpu.decode_deep_kernels import decode_deep_kernel
     from mcore.backends.numba_cpu.decode_kernels import decode_kernel
+    from mcore.backends.numba_cpu.decode_mirror_kernels import decode_mirror_kernel
     from mcore.backends.numba_cpu.decode_vector_kernels import decode_vector_kernel
 
-    kernels = {
-        Token: decode_kernel,
-        VectorToken: decode_vector_kernel,
-        DeepToken: decode_deep_kernel,
-    }
-    return kernels[kind]
+    if LAWS[decoding.rule.kind] in MIRRORS:
+        return decode_mirror_kernel
+    if is_deep(decoding.rule):
+        return decode_deep_kernel
+    return decode_vector_kernel if is_vector(decoding.rule) else decode_kernel

@@ -46,6 +46,10 @@ BOOKS = 4
 of the oldest. Slots are a ring once all are taken."""
 
 
+FACTORS = 4
+"""Numbers that Moneta's weights follow from; see `decode_moneta`."""
+
+
 class Token(NamedTuple):
     """One token of every row: inputs as they were given; those that a rule lacks have no elements.
 
@@ -108,6 +112,7 @@ class Memory(NamedTuple):
         norms: (B, H, slots) float32 Frobenius norms, not below the true ones.
         floors: (B, H, slots) least denominators, or empty.
         total, mixture: (B, H, R, P) weighted sum of the checkpoints, in float64 and as it is read.
+        factors: (B, H, 4) of Moneta, see `decode_moneta`; else (B, H, 0).
     """
 
     plan: Any
@@ -123,6 +128,7 @@ class Memory(NamedTuple):
     floors: Any
     total: Any
     mixture: Any
+    factors: Any
 
 
 class Space(NamedTuple):
@@ -233,6 +239,7 @@ def borrowed_memory(x: Any) -> Any:
         borrowed(x.floors),
         borrowed(x.total),
         borrowed(x.mixture),
+        borrowed(x.factors),
     )
 
 

@@ -1,0 +1,200 @@
+"""A token of Moneta, in place: W is never put together, for its entries are cubes of A's.
+
+    W = c u^3,   u = A / L,   c = L / sqrt(sum u^4)         for each matrix
+
+L is a power of two near A's largest entry, so that the same W follows from any L. It is chosen anew
+where the sum leaves `_SAFE`; `factors` are 1 / L and c of both matrices, 0 where nothing is known.
+"""
+
+import math
+from typing import Any
+
+from mcore.backends.numba_cpu import decode_work as at
+from mcore.backends.numba_cpu.caching import device, kernel
+from mcore.backends.numba_cpu.decode_codes import clear
+from mcore.backends.numba_cpu.decode_deep_work import BEFORE, DOWN, HIDDEN, SLOPE
+from mcore.backends.numba_cpu.gelu_vector import gelu_slope, gelu_value
+from mcore.backends.numba_cpu.matvec import largest
+from mcore.backends.numba_cpu.mirror_image import NOTHING
+
+_SAFE = (1e-8, 1e8)
+"""Sums of u^4 at which all entries that count have cubes that are numbers."""
+
+INVERSE, SCALE = 0, 2
+"""Where in `factors` those of w_in are; those of w_out are next."""
+
+
+@kernel
+def settle_kernel(memory: Any) -> None:
+    """W where states have it, in all memories."""
+    for b in range(memory.books.shape[0]):
+        for h in range(memory.books.shape[1]):
+            settle((b, h), memory)
+
+
+@device
+def settle(place: Any, memory: Any) -> None:
+    """W where states have it."""
+    state, factors, keys = memory.online[place], memory.factors[place], memory.plan[at.KEYS]
+    ensure_measured(state, factors, keys)
+    for i in range(2 * keys):
+        inverse, scale = factors[INVERSE + i // keys], factors[SCALE + i // keys]
+        weights, row = state[i], state[2 * keys + i]
+        for e in range(row.shape[0]):
+            u = row[e] * inverse
+            weights[e] = scale * (u * u * u)
+
+
+@device
+def ensure_measured(state: Any, factors: Any, keys: int) -> None:
+    """Find the factors of both matrices, where they are not known."""
+    for m in range(2):
+        if factors[INVERSE + m] == 0:
+            measure(state, (2 + m) * keys, factors, m)
+
+
+@device
+def measure(state: Any, first: int, factors: Any, m: int) -> None:
+    """Find the factors of matrix m of A, the rows of `state` from `first` on."""
+    keys = state.shape[0] // 4
+    top = largest(state[first])
+    for i in range(1, keys):
+        top = max(top, largest(state[first + i]))
+    factors[INVERSE + m] = math.ldexp(1.0, -math.frexp(top)[1]) if top > NOTHING else 1.0
+    total, inverse = state.dtype.type(0), factors[INVERSE + m]
+    for i in range(keys):
+        total += _fourth_power(state[first + i], inverse)
+    factors[SCALE + m] = 1 / (inverse * math.sqrt(total)) if total > 0 else 0
+
+
+@device
+def _fourth_power(row: Any, inverse: Any) -> Any:
+    total = row.dtype.type(0)
+    for e in range(row.shape[0]):
+        u = row[e] * inverse
+        total += u * u * (u * u)
+    return total
+
+
+@device
+def _rescale(state: Any, first: int, factors: Any, m: int, total: Any) -> None:
+    """The factors of matrix m after a token, `total` being the sum of u^4."""
+    if _SAFE[0] < total < _SAFE[1]:
+        factors[SCALE + m] = 1 / (factors[INVERSE + m] * math.sqrt(total))
+    else:
+        measure(state, first, factors, m)
+
+
+@device
+def write_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
+    """A after a token, and its answer to the query in `work.answer`."""
+    b, h = place
+    state, factors, scratch = memory.online[b, h], memory.factors[b, h], token.scratch[b, h]
+    keys, rates = work.q.shape[0], (work.decays[0], token.step[b, 0, h])
+    source = state[2 * keys : 3 * keys]
+    ensure_measured(state, factors, keys)
+    _excite(source, work.k, factors[INVERSE], scratch[BEFORE])
+    _scale(scratch[BEFORE], factors[SCALE])
+    gelu_slope(scratch[BEFORE], scratch[HIDDEN], scratch[SLOPE])
+    total = _descend_out(state, rates, factors, (work.k, token.v[b, 0, h]), scratch)
+    _rescale(state, 3 * keys, factors, 1, total)
+    down, slope = scratch[DOWN], scratch[SLOPE]
+    for e in range(down.shape[0]):
+        down[e] *= slope[e]
+    total = _descend_in(source, rates, factors[INVERSE], (work.k, work.q), scratch)
+    inverse = factors[INVERSE]
+    _rescale(state, 2 * keys, factors, 0, total)
+    if factors[INVERSE] != inverse:
+        _excite(source, work.q, factors[INVERSE], scratch[BEFORE])
+    _scale(scratch[BEFORE], factors[SCALE])
+    gelu_value(scratch[BEFORE], scratch[HIDDEN])
+    for i in range(keys):
+        said = _cubes_dot(state[3 * keys + i], factors[INVERSE + 1], scratch[HIDDEN])
+        work.answer[i] = work.q[i] + factors[SCALE + 1] * said
+
+
+@device
+def _scale(x: Any, factor: Any) -> None:
+    for e in range(x.shape[0]):
+        x[e] *= factor
+
+
+@device
+def _excite(source: Any, x: Any, inverse: Any, before: Any) -> None:
+    """`before = (u^3)^T x`."""
+    clear(before)
+    for i in range(x.shape[0]):
+        row, one = source[i], x[i]
+        for e in range(row.shape[0]):
+            u = row[e] * inverse
+            before[e] += one * (u * u * u)
+
+
+@device
+def _cubes_dot(row: Any, inverse: Any, hidden: Any) -> Any:
+    total = row.dtype.type(0)
+    for e in range(row.shape[0]):
+        u = row[e] * inverse
+        total += u * u * u * hidden[e]
+    return total
+
+
+@device
+def _descend_out(state: Any, rates: Any, factors: Any, pair: Any, scratch: Any) -> Any:
+    """A_out after a token of `pair` = (k, v), `down = W_out f` before it; returns its sum of u^4.
+
+    f = 3 e |e| with e = k + W_out hidden - v. A row is done with while it is at hand.
+    """
+    (decay, step), (k, v) = rates, pair
+    inverse, scale, keys = factors[INVERSE + 1], factors[SCALE + 1], k.shape[0]
+    hidden, down = scratch[HIDDEN], scratch[DOWN]
+    clear(down)
+    total = inverse * 0
+    for i in range(keys):
+        row = state[3 * keys + i]
+        error = k[i] + scale * _cubes_dot(row, inverse, hidden) - v[i]
+        force = 3 * error * abs(error)
+        total += _descend_row(row, (decay, step * force, inverse, scale * force), hidden, down)
+    return total
+
+
+@device
+def _descend_row(row: Any, rates: Any, hidden: Any, down: Any) -> Any:
+    """`down += back u^3`, then `row = a row - push hidden`; rates: (a, push, 1 / L, back)."""
+    decay, push, inverse, back = rates
+    total = row.dtype.type(0)
+    for e in range(row.shape[0]):
+        u = row[e] * inverse
+        down[e] += back * (u * u * u)
+        here = decay * row[e] - push * hidden[e]
+        row[e] = here
+        u = here * inverse
+        total += u * u * (u * u)
+    return total
+
+
+@device
+def _descend_in(source: Any, rates: Any, inverse: Any, pair: Any, scratch: Any) -> Any:
+    """A_in after a token of `pair` = (k, q), and `before = (u^3)^T q`; returns its sum of u^4."""
+    (decay, step), (k, q) = rates, pair
+    before, down = scratch[BEFORE], scratch[DOWN]
+    clear(before)
+    total = inverse * 0
+    for i in range(k.shape[0]):
+        total += _turn_row(source[i], (decay, step * k[i], inverse, q[i]), down, before)
+    return total
+
+
+@device
+def _turn_row(row: Any, rates: Any, down: Any, before: Any) -> Any:
+    """`row = a row - push down`, then `before += q u^3`; rates: (a, push, 1 / L, q)."""
+    decay, push, inverse, one = rates
+    total = row.dtype.type(0)
+    for e in range(row.shape[0]):
+        here = decay * row[e] - push * down[e]
+        row[e] = here
+        u = here * inverse
+        square = u * u
+        before[e] += one * (square * u)
+        total += square * square
+    return total
