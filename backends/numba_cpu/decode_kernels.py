@@ -31,7 +31,7 @@ def decode_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> An
     entries of a `Token`. If the log-decays are not finite, nothing has changed.
     """
     token, memory, rows = borrowed_token(inputs), borrowed_memory(given), borrowed(tasks[0])
-    if memory.plan[at.LAW] != at.EXPONENTIAL and not _finite(token, rows):
+    if memory.plan[at.LAW] != at.EXPONENTIAL and not finite(token, rows):
         return False
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
     work.skipped[0] = 0
@@ -54,7 +54,8 @@ def restore_kernel(memory: Any) -> None:
 
 
 @device
-def _finite(token: Any, rows: Any) -> bool:
+def finite(token: Any, rows: Any) -> bool:
+    """Whether the log-decays of some rows are."""
     for i in range(rows.shape[0]):
         b = rows[i]
         for h in range(token.q.shape[2]):
@@ -80,7 +81,7 @@ def ask_ahead(place: Any, memory: Any) -> None:
     b, h = place
     if memory.online[b, h].size * memory.online.itemsize <= FETCHED:
         prefetch_later(memory.online[b, h])
-    if memory.plan[at.FORM] != at.EVERY or memory.plan[at.TOP_K]:
+    if memory.plan[at.FORM] < at.EVERY or memory.plan[at.TOP_K]:
         return
     held, codes = memory.books[b, h, at.COUNT], memory.codes[b, h]
     if held * codes[0].size * codes.itemsize > FETCHED:
@@ -110,7 +111,7 @@ def begin(place: Any, memory: Any) -> None:
 def finish(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
     """The output, once the token is written and `work.answer` says what the memory answers."""
     weight = weigh(token, place, memory, work)
-    _answer(place, weight, memory, work)
+    answer(place, weight, memory, work)
     if memory.plan[at.FORM] != at.ALONE and memory.books[place][at.COUNT] > 0:
         read(place, memory, work)
     move_on(place, memory, work, y)
@@ -139,7 +140,7 @@ def move_on(place: Any, memory: Any, work: Any, y: Any) -> None:
 
 
 @device
-def _answer(place: Any, weight: Any, memory: Any, work: Any) -> None:
+def answer(place: Any, weight: Any, memory: Any, work: Any) -> None:
     """The weighted answer of the online memory, in `work.y`."""
     way = memory.plan[at.DIVIDED]
     if way:

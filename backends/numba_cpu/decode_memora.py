@@ -14,9 +14,8 @@ from mcore.backends.numba_cpu.decode_deep_work import (
     stacked,
 )
 from mcore.backends.numba_cpu.decode_dots import add_dots
-from mcore.backends.numba_cpu.elementwise import exp
+from mcore.backends.numba_cpu.elementwise import exp, row_max
 from mcore.backends.numba_cpu.gelu_vector import gelu_slope
-from mcore.backends.numba_cpu.matvec import highest
 
 _STRIPE = 64
 """Columns of w_in that are done with at once: of A and of W they stay in the fastest cache."""
@@ -111,7 +110,7 @@ def descend_out(state: Any, rates: Any, sides: Any) -> None:
     for i in range(keys):
         row, share = state[3 * keys + i, :width], state[keys + i, :width]
         _descend(row, (decay, step * left[i]), right)
-        top, total = highest(row), row.dtype.type(0)
+        top, total = row_max(row, row[0]), row.dtype.type(0)
         for e in range(width):
             share[e] = exp(row[e] - top)
         for e in range(width):

@@ -38,6 +38,7 @@ NAMES = {
     "log_decay": "decay", "fgate": "decay", "beta": "beta", "igate": "beta", "beta_prev": "more",
     "kk": "removal", "a": "strength", "temperature": "temperature",
     "x": "x", "recurrent": "recurrent", "recurrent_bias": "bias",
+    "gate_online": "online", "gate_cached": "cached", "gate_bias": "bias",
     "step": "step", "momentum": "momentum", "delta": "delta", "w_in": "w_in", "w_out": "w_out",
 }  # fmt: skip
 """Which entry of a token an input is; log-decays by channel are `decays`."""
@@ -48,10 +49,11 @@ def decodes(decoding: Decoding) -> bool:
     rule, readout, evict = decoding.rule, decoding.readout, decoding.cache.evict
     known = readout.kind in {"none", *ROUTES, *CONSTANTS}
     mixes = readout.kind == "soup" and rule.linear_read
+    gated = readout.answers_gate and rule.family == "matrix"
     bounded = decoding.cache.limit is not None and evict != "oldest"
     if rule.kind not in LAWS or (is_vector(rule) and readout.routing and "u" not in readout.inputs):
         return False
-    return (known or mixes) and not bounded and evict != "least_used"
+    return (known or mixes or gated) and not bounded and evict != "least_used"
 
 
 def is_vector(rule: Recurrence) -> bool:
@@ -105,6 +107,8 @@ def token_names(decoding: Decoding) -> dict[str, str]:
 def _form(rule: Recurrence, readout: Readout) -> int:
     if not readout.reads_cache:
         return at.ALONE
+    if readout.answers_gate:
+        return at.GATED
     return at.MIXED if readout.kind in CONSTANTS and rule.linear_read else at.EVERY
 
 

@@ -8,6 +8,7 @@ from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode_arrays import aligned
 from mcore.backends.numba_cpu.decode_deep_work import SCRATCH, DeepToken
+from mcore.backends.numba_cpu.decode_gated_work import GatedToken
 from mcore.backends.numba_cpu.decode_emit import PAD
 from mcore.backends.numba_cpu.decode_plan import (
     LAWS,
@@ -52,7 +53,15 @@ def slots_of(decoding: Decoding, dtype: Any) -> Slots:
         return _placed(VectorToken, empty | _vector_scratch(decoding, dtype), names, None)
     if is_deep(decoding.rule):
         return _placed(DeepToken, empty | _deep_scratch(decoding, dtype), names, None)
+    if decoding.readout.answers_gate:
+        return _placed(GatedToken, empty | _gates(decoding, dtype), names, spread)
     return _placed(Token, empty, names, spread)
+
+
+def _gates(decoding: Decoding, dtype: Any) -> dict[str, Array]:
+    heads = decoding.dims.H
+    empty = {name: np.zeros((heads, 0, 0), dtype) for name in ("online", "cached")}
+    return empty | {"bias": np.zeros((heads, 0), dtype)}
 
 
 def _vector_scratch(decoding: Decoding, dtype: Any) -> dict[str, Array]:
@@ -84,6 +93,7 @@ def _placed(
 def kernel_of(decoding: Decoding) -> Any:
     """The kernel that takes a composition's tokens."""
     from mcore.backends.numba_cpu.decode_deep_kernels import decode_deep_kernel
+    from mcore.backends.numba_cpu.decode_gated_kernels import decode_gated_kernel
     from mcore.backends.numba_cpu.decode_kernels import decode_kernel
     from mcore.backends.numba_cpu.decode_mirror_kernels import decode_mirror_kernel
     from mcore.backends.numba_cpu.decode_vector_kernels import decode_vector_kernel
@@ -92,4 +102,6 @@ def kernel_of(decoding: Decoding) -> Any:
         return decode_mirror_kernel
     if is_deep(decoding.rule):
         return decode_deep_kernel
-    return decode_vector_kernel if is_vector(decoding.rule) else decode_kernel
+    if is_vector(decoding.rule):
+        return decode_vector_kernel
+    return decode_gated_kernel if decoding.readout.answers_gate else decode_kernel

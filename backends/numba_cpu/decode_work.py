@@ -31,8 +31,9 @@ WRITES, CORRECTS, REMOVES, REPEATS, EXPONENTIAL, LSTM, GRU, SLSTM = range(8)
 DLA, TITANS, YAAD, MONETA, MEMORA = range(8, 13)
 """Laws of writing: rules that add, delta rules, rwkv7, swla, mlstm; vector memories; deep ones."""
 
-ALONE, MIXED, EVERY = range(3)
-"""Forms of reading: the online memory alone; one sum of all checkpoints; each by itself."""
+ALONE, MIXED, EVERY, GATED = range(4)
+"""Forms of reading: the online memory alone; one sum of all checkpoints; each by itself; each with
+gates that its answer makes."""
 
 ROUTED, RESIDUAL, UNIFORM, FADING = range(4)
 """Weights of checkpoints: gates, ones, all the same, less and less with age."""
@@ -48,6 +49,10 @@ of the oldest. Slots are a ring once all are taken."""
 
 FACTORS = 4
 """Numbers that Moneta's weights follow from; see `decode_moneta`."""
+
+
+GATED_ROWS = 33
+"""Rows of scratch of the form `GATED`: answers and their gates' logits, 16 each; what all share."""
 
 
 class Token(NamedTuple):
@@ -178,7 +183,8 @@ def space(memory: Memory) -> Space:
     dtype, padded = memory.online.dtype, max(memory.online.shape[3], int(memory.plan[VALUES]))
     keys, top = int(max(memory.plan[[KEYS, ASKED]])), max(int(memory.plan[TOP_K]), 1)
     panels = -(-memory.codes.shape[2] // PANEL) * PANEL
-    numbers = np.zeros(1 + top + 6 * _lines(keys) + 4 * padded + panels, dtype)
+    gated = GATED_ROWS * padded if memory.plan[FORM] == GATED else 0
+    numbers = np.zeros(1 + top + 6 * _lines(keys) + 4 * padded + panels + gated, dtype)
     numbers[0] = 1
     return Space(numbers, np.zeros(1 + top + panels), np.zeros(top, np.int64))
 
