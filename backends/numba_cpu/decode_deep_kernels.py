@@ -21,10 +21,12 @@ from mcore.backends.numba_cpu.decode_deep_work import (
     DOWN,
     HIDDEN,
     SLOPE,
+    TOKEN,
     borrowed_deep_token,
     stacked,
 )
 from mcore.backends.numba_cpu.decode_dots import add_dots
+from mcore.backends.numba_cpu.decode_gated import gates_of
 from mcore.backends.numba_cpu.decode_kernels import ask_ahead, begins
 from mcore.backends.numba_cpu.decode_work import borrowed_memory, work_of
 from mcore.backends.numba_cpu.gelu_vector import gelu_slope
@@ -33,10 +35,12 @@ from mcore.backends.numba_cpu.gelu_vector import gelu_slope
 @kernel
 def decode_deep_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> Any:
     """As `decode_kernel`; `inputs` are the entries of a `DeepToken`."""
-    token, memory, rows = borrowed_deep_token(inputs), borrowed_memory(given), borrowed(tasks[0])
+    token, memory = borrowed_deep_token(inputs[:TOKEN]), borrowed_memory(given)
+    rows = borrowed(tasks[0])
     if not finite(token.decay, rows):
         return False
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
+    gates = gates_of(inputs[TOKEN:], memory, work)
     work.skipped[0] = 0
     for task in range(tasks[1], tasks[2]):
         place = (rows[task // heads], task % heads)
@@ -47,7 +51,7 @@ def decode_deep_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) 
         load_token(token, place, work)
         _write(token, place, memory, work)
         _answer(token, place, memory, work)
-        finish_deep(token, place, memory, work, answers)
+        finish_deep(token, gates, place, memory, work, answers)
     return True
 
 

@@ -2,24 +2,65 @@
 
 from typing import Any
 
+from numba.extending import overload
+
 from mcore.backends.numba_cpu import decode_work as at
-from mcore.backends.numba_cpu.caching import device
+from mcore.backends.numba_cpu.caching import EXACT, device
 from mcore.backends.numba_cpu.decode_codes import Asked, add_answers, clear
 from mcore.backends.numba_cpu.decode_deep_work import BEFORE, HIDDEN, stacked
 from mcore.backends.numba_cpu.decode_dots import add_dots
+from mcore.backends.numba_cpu.decode_gated import add_gated, share
 from mcore.backends.numba_cpu.decode_kernels import move_on, weigh
 from mcore.backends.numba_cpu.gelu_vector import gelu_value
 
 
 @device
-def finish_deep(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
+def finish_deep(token: Any, gates: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
     """The output, once the token is written and `work.answer` says what the memory answers."""
     weight = weigh(token, place, memory, work)
     for j in range(work.y.shape[0]):
         work.y[j] = weight * work.answer[j]
-    if memory.plan[at.FORM] != at.ALONE:
+    if memory.plan[at.FORM] == at.GATED:
+        read_gated_deep(gates, token.scratch[place], place, memory, work)
+    elif memory.plan[at.FORM] != at.ALONE:
         _read_checkpoints(token.scratch[place], place, memory, work)
     move_on(place, memory, work, y)
+
+
+def read_gated_deep(gates: Any, scratch: Any, place: Any, memory: Any, work: Any) -> None:
+    """As `read_gated`, for checkpoints that are perceptrons."""
+    raise NotImplementedError
+
+
+@overload(read_gated_deep, jit_options=EXACT)
+def _read_gated_deep(gates: Any, scratch: Any, place: Any, memory: Any, work: Any) -> Any:
+    return _read_gated if len(gates) else _nothing
+
+
+def _nothing(gates: Any, scratch: Any, place: Any, memory: Any, work: Any) -> Any:
+    return None
+
+
+def _read_gated(gates: Any, scratch: Any, place: Any, memory: Any, work: Any) -> Any:
+    values, held = memory.plan[at.VALUES], memory.books[place][at.COUNT]
+    share(gates, place[1], values, work)
+    stack = stacked(memory.codes, memory.scales, values)
+    for begin in range(0, held, at.GATED_ROWS):
+        count = min(at.GATED_ROWS, held - begin)
+        for r in range(count):
+            said = gates.answers[r]
+            clear(said)
+            matrix = _first_matrix(place, begin + r, memory)
+            add_reply(stack, matrix, (work.one, 0, said), scratch, work)
+        add_gated(gates, place[1], count, values, work.y)
+
+
+@device
+def _first_matrix(place: Any, slot: int, memory: Any) -> int:
+    """Where among the matrices of all checkpoints those of a slot begin."""
+    b, h = place
+    before = (b * memory.codes.shape[1] + h) * memory.codes.shape[2] + slot
+    return before * (memory.codes.shape[3] // memory.plan[at.KEYS])
 
 
 @device
@@ -46,15 +87,13 @@ def add_reply(stack: Any, first: int, gates: Any, scratch: Any, work: Any) -> No
 @device
 def _read_checkpoints(scratch: Any, place: Any, memory: Any, work: Any) -> None:
     """Add the weighted answers of the checkpoints to `work.y`."""
-    b, h = place
-    slots, rows, held = memory.codes.shape[2], memory.codes.shape[3], memory.books[b, h, at.COUNT]
-    keys, top = memory.plan[at.KEYS], memory.plan[at.TOP_K]
-    stack, first = stacked(memory.codes, memory.scales, keys), (b * memory.codes.shape[1] + h) * slots
+    held, top = memory.books[place][at.COUNT], memory.plan[at.TOP_K]
+    stack = stacked(memory.codes, memory.scales, memory.plan[at.KEYS])
     if 0 < top < held:
         for r in range(top):
-            matrix = (first + work.chosen[r]) * (rows // keys)
+            matrix = _first_matrix(place, work.chosen[r], memory)
             add_reply(stack, matrix, (work.best, r, work.y), scratch, work)
     else:
         for slot in range(held):
-            matrix = (first + slot) * (rows // keys)
+            matrix = _first_matrix(place, slot, memory)
             add_reply(stack, matrix, (work.logits, slot, work.y), scratch, work)

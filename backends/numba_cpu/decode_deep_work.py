@@ -36,6 +36,9 @@ class DeepToken(NamedTuple):
     scratch: Any
 
 
+TOKEN = len(DeepToken._fields)
+
+
 class Stack(NamedTuple):
     """Perceptrons one after another: those of checkpoints, or those of online memories.
 

@@ -11,13 +11,17 @@ from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_cache import close, describe, mix
 from mcore.backends.numba_cpu.decode_codes import borrowed, clear
-from mcore.backends.numba_cpu.decode_gates import gates, online_weight
+from mcore.backends.numba_cpu.decode_gated import gates_of, read_gated
+from mcore.backends.numba_cpu.decode_gates import gates as set_gates
+from mcore.backends.numba_cpu.decode_gates import online_weight
 from mcore.backends.numba_cpu.decode_laws import load, write
 from mcore.backends.numba_cpu.decode_read import divide, read
-from mcore.backends.numba_cpu.decode_work import borrowed_memory, borrowed_token, work_of
+from mcore.backends.numba_cpu.decode_work import Token, borrowed_memory, borrowed_token, work_of
 from mcore.backends.numba_cpu.elementwise import exp
 from mcore.backends.numba_cpu.prefetch import prefetch_later
 from mcore.recurrence.mlstm import LARGEST
+
+TOKEN = len(Token._fields)
 
 FETCHED = 1 << 16
 """Most bytes of a memory or of its checkpoints that are asked for ahead: larger ones follow one another as it is."""
@@ -28,17 +32,22 @@ def decode_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> An
     """y (B, 1, H, V) of some rows; returns whether their log-decays are finite.
 
     `tasks` are the rows, and which part of (rows x heads) is done: begin and end. `inputs` are the
-    entries of a `Token`. If the log-decays are not finite, nothing has changed.
+    entries of a `Token`, and the parameters of `decode_gated` if it is used. If the log-decays are not finite, nothing has changed.
     """
-    token, memory, rows = borrowed_token(inputs), borrowed_memory(given), borrowed(tasks[0])
-    if memory.plan[at.LAW] != at.EXPONENTIAL and not finite(token, rows):
+    token, memory, rows = borrowed_token(inputs[:TOKEN]), borrowed_memory(given), borrowed(tasks[0])
+    if memory.plan[at.LAW] != at.EXPONENTIAL and not _finite(token, rows):
         return False
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
+    gates = gates_of(inputs[TOKEN:], memory, work)
     work.skipped[0] = 0
     for task in range(tasks[1], tasks[2]):
         if task + 1 < tasks[2]:
             ask_ahead((rows[(task + 1) // heads], (task + 1) % heads), memory)
-        _decode(token, (rows[task // heads], task % heads), memory, work, answers)
+        place = (rows[task // heads], task % heads)
+        begin(place, memory)
+        load(token, place, memory.plan, work)
+        write(token, place, memory, work)
+        finish(token, gates, place, memory, work, answers)
     return True
 
 
@@ -54,8 +63,7 @@ def restore_kernel(memory: Any) -> None:
 
 
 @device
-def finite(token: Any, rows: Any) -> bool:
-    """Whether the log-decays of some rows are."""
+def _finite(token: Any, rows: Any) -> bool:
     for i in range(rows.shape[0]):
         b = rows[i]
         for h in range(token.q.shape[2]):
@@ -65,14 +73,6 @@ def finite(token: Any, rows: Any) -> bool:
                 if not np.isfinite(token.decays[b, 0, h, j]):
                     return False
     return True
-
-
-@device
-def _decode(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
-    begin(place, memory)
-    load(token, place, memory.plan, work)
-    write(token, place, memory, work)
-    finish(token, place, memory, work, y)
 
 
 @device
@@ -108,11 +108,13 @@ def begin(place: Any, memory: Any) -> None:
 
 
 @device
-def finish(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
+def finish(token: Any, gates: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
     """The output, once the token is written and `work.answer` says what the memory answers."""
     weight = weigh(token, place, memory, work)
     answer(place, weight, memory, work)
-    if memory.plan[at.FORM] != at.ALONE and memory.books[place][at.COUNT] > 0:
+    if memory.plan[at.FORM] == at.GATED:
+        read_gated(gates, place, memory, work)
+    elif memory.plan[at.FORM] != at.ALONE and memory.books[place][at.COUNT] > 0:
         read(place, memory, work)
     move_on(place, memory, work, y)
 
@@ -121,7 +123,7 @@ def finish(token: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
 def weigh(token: Any, place: Any, memory: Any, work: Any) -> Any:
     """Gates of the checkpoints, if each is read; returns the online memory's."""
     if memory.plan[at.FORM] == at.EVERY:
-        return gates(token, place, memory, work)
+        return set_gates(token, place, memory, work)
     if memory.plan[at.FORM] == at.MIXED:
         return work.q.dtype.type(online_weight(memory, memory.books[place][at.COUNT]))
     return work.q.dtype.type(1)

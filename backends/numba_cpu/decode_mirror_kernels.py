@@ -7,7 +7,8 @@ from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import borrowed
 from mcore.backends.numba_cpu.decode_deep_read import finish_deep
 from mcore.backends.numba_cpu.decode_deep_start import finite, load_token, start_rows
-from mcore.backends.numba_cpu.decode_deep_work import borrowed_deep_token
+from mcore.backends.numba_cpu.decode_deep_work import TOKEN, borrowed_deep_token
+from mcore.backends.numba_cpu.decode_gated import gates_of
 from mcore.backends.numba_cpu.decode_kernels import ask_ahead, begins
 from mcore.backends.numba_cpu.decode_memora import descend_in, descend_out, write_memora
 from mcore.backends.numba_cpu.decode_moneta import INVERSE, settle, write_moneta
@@ -17,11 +18,13 @@ from mcore.backends.numba_cpu.decode_work import borrowed_memory, work_of
 @kernel
 def decode_mirror_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> Any:
     """As `decode_kernel`; `inputs` are the entries of a `DeepToken`."""
-    token, memory, rows = borrowed_deep_token(inputs), borrowed_memory(given), borrowed(tasks[0])
+    token, memory = borrowed_deep_token(inputs[:TOKEN]), borrowed_memory(given)
+    rows = borrowed(tasks[0])
     if not finite(token.decay, rows):
         return False
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
     cubes = memory.plan[at.LAW] == at.MONETA
+    gates = gates_of(inputs[TOKEN:], memory, work)
     work.skipped[0] = 0
     for task in range(tasks[1], tasks[2]):
         place = (rows[task // heads], task % heads)
@@ -36,7 +39,7 @@ def decode_mirror_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any
             write_memora(token, place, memory, work)
         if cubes and memory.closes[place[0]]:
             settle(place, memory)
-        finish_deep(token, place, memory, work, answers)
+        finish_deep(token, gates, place, memory, work, answers)
     return True
 
 

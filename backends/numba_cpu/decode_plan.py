@@ -33,12 +33,15 @@ MIRRORS = frozenset({at.MONETA, at.MEMORA})
 ROUTES = frozenset({"grm", "ssc"})
 CONSTANTS = frozenset({"residual", "moving_average"})
 
+GATES = ("gate_online", "gate_cached", "gate_bias")
+"""Inputs that make gates of answers, behind all entries of a token."""
+
 NAMES = {
     "q": "q", "k": "k", "v": "v", "u": "u",
     "log_decay": "decay", "fgate": "decay", "beta": "beta", "igate": "beta", "beta_prev": "more",
     "kk": "removal", "a": "strength", "temperature": "temperature",
     "x": "x", "recurrent": "recurrent", "recurrent_bias": "bias",
-    "gate_online": "online", "gate_cached": "cached", "gate_bias": "bias",
+    **{name: name for name in GATES},
     "step": "step", "momentum": "momentum", "delta": "delta", "w_in": "w_in", "w_out": "w_out",
 }  # fmt: skip
 """Which entry of a token an input is; log-decays by channel are `decays`."""
@@ -47,13 +50,12 @@ NAMES = {
 def decodes(decoding: Decoding) -> bool:
     """Whether the kernels know the composition."""
     rule, readout, evict = decoding.rule, decoding.readout, decoding.cache.evict
-    known = readout.kind in {"none", *ROUTES, *CONSTANTS}
+    known = readout.kind in {"none", "sigmoid", *ROUTES, *CONSTANTS}
     mixes = readout.kind == "soup" and rule.linear_read
-    gated = readout.answers_gate and rule.family == "matrix"
     bounded = decoding.cache.limit is not None and evict != "oldest"
     if rule.kind not in LAWS or (is_vector(rule) and readout.routing and "u" not in readout.inputs):
         return False
-    return (known or mixes or gated) and not bounded and evict != "least_used"
+    return (known or mixes) and not bounded and evict != "least_used"
 
 
 def is_vector(rule: Recurrence) -> bool:

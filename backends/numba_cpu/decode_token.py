@@ -8,9 +8,9 @@ from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode_arrays import aligned
 from mcore.backends.numba_cpu.decode_deep_work import SCRATCH, DeepToken
-from mcore.backends.numba_cpu.decode_gated_work import GatedToken
 from mcore.backends.numba_cpu.decode_emit import PAD
 from mcore.backends.numba_cpu.decode_plan import (
+    GATES,
     LAWS,
     MIRRORS,
     PLANES,
@@ -49,19 +49,17 @@ def slots_of(decoding: Decoding, dtype: Any) -> Slots:
     if decoding.rule.inputs.get("log_decay") == "H":
         empty["decay"] = spread = np.zeros(lead, dtype)
         del names["decay"]
+    kind: Any = Token
     if is_vector(decoding.rule):
-        return _placed(VectorToken, empty | _vector_scratch(decoding, dtype), names, None)
-    if is_deep(decoding.rule):
-        return _placed(DeepToken, empty | _deep_scratch(decoding, dtype), names, None)
-    if decoding.readout.answers_gate:
-        return _placed(GatedToken, empty | _gates(decoding, dtype), names, spread)
-    return _placed(Token, empty, names, spread)
-
-
-def _gates(decoding: Decoding, dtype: Any) -> dict[str, Array]:
-    heads = decoding.dims.H
-    empty = {name: np.zeros((heads, 0, 0), dtype) for name in ("online", "cached")}
-    return empty | {"bias": np.zeros((heads, 0), dtype)}
+        kind, empty = VectorToken, empty | _vector_scratch(decoding, dtype)
+    elif is_deep(decoding.rule):
+        kind, empty = DeepToken, empty | _deep_scratch(decoding, dtype)
+    gates = GATES if decoding.readout.answers_gate else ()
+    empty |= {name: np.zeros((0,) * (2 if name == "gate_bias" else 3), dtype) for name in gates}
+    fields = (*kind._fields, *gates)
+    places = {name: i for i, name in enumerate(fields)}
+    given = [(places[entry], name) for entry, name in names.items()]
+    return Slots([empty[name] for name in fields], given, spread)
 
 
 def _vector_scratch(decoding: Decoding, dtype: Any) -> dict[str, Array]:
@@ -82,18 +80,9 @@ def _deep_scratch(decoding: Decoding, dtype: Any) -> dict[str, Array]:
     return empty | {"scratch": aligned((dims.B, dims.H, SCRATCH, width), dtype)}
 
 
-def _placed(
-    kind: Any, empty: dict[str, Array], names: dict[str, str], spread: Array | None
-) -> Slots:
-    places = {name: i for i, name in enumerate(kind._fields)}
-    given = [(places[entry], name) for entry, name in names.items()]
-    return Slots([empty[name] for name in kind._fields], given, spread)
-
-
 def kernel_of(decoding: Decoding) -> Any:
     """The kernel that takes a composition's tokens."""
     from mcore.backends.numba_cpu.decode_deep_kernels import decode_deep_kernel
-    from mcore.backends.numba_cpu.decode_gated_kernels import decode_gated_kernel
     from mcore.backends.numba_cpu.decode_kernels import decode_kernel
     from mcore.backends.numba_cpu.decode_mirror_kernels import decode_mirror_kernel
     from mcore.backends.numba_cpu.decode_vector_kernels import decode_vector_kernel
@@ -102,6 +91,4 @@ def kernel_of(decoding: Decoding) -> Any:
         return decode_mirror_kernel
     if is_deep(decoding.rule):
         return decode_deep_kernel
-    if is_vector(decoding.rule):
-        return decode_vector_kernel
-    return decode_gated_kernel if decoding.readout.answers_gate else decode_kernel
+    return decode_vector_kernel if is_vector(decoding.rule) else decode_kernel

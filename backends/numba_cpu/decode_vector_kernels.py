@@ -8,19 +8,29 @@ from typing import Any
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import borrowed
+from mcore.backends.numba_cpu.decode_gated import gates_of
 from mcore.backends.numba_cpu.decode_kernels import ask_ahead, begin, finish
-from mcore.backends.numba_cpu.decode_work import borrowed_memory, borrowed_vector_token, work_of
+from mcore.backends.numba_cpu.decode_work import (
+    VectorToken,
+    borrowed_memory,
+    borrowed_vector_token,
+    work_of,
+)
 from mcore.backends.numba_cpu.gru import gru_token
 from mcore.backends.numba_cpu.lstm import lstm_token
 from mcore.backends.numba_cpu.matvec import transposed_times
 from mcore.backends.numba_cpu.slstm import slstm_token
 
+TOKEN = len(VectorToken._fields)
+
 
 @kernel
 def decode_vector_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> Any:
     """As `decode_kernel`; `inputs` are the entries of a `VectorToken`."""
-    token, memory, rows = borrowed_vector_token(inputs), borrowed_memory(given), borrowed(tasks[0])
+    token, memory = borrowed_vector_token(inputs[:TOKEN]), borrowed_memory(given)
+    rows = borrowed(tasks[0])
     heads, work, answers = y.shape[2], work_of(space, memory), borrowed(y)
+    gates = gates_of(inputs[TOKEN:], memory, work)
     work.skipped[0], work.q[0] = 0, 1
     for task in range(tasks[1], tasks[2]):
         place = (rows[task // heads], task % heads)
@@ -29,7 +39,7 @@ def decode_vector_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any
         begin(place, memory)
         _load(token, place, memory.plan[at.LAW], memory.online[place][0], work)
         _write(token, place, memory, work)
-        finish(token, place, memory, work, answers)
+        finish(token, gates, place, memory, work, answers)
     return True
 
 

@@ -51,8 +51,8 @@ FACTORS = 4
 """Numbers that Moneta's weights follow from; see `decode_moneta`."""
 
 
-GATED_ROWS = 33
-"""Rows of scratch of the form `GATED`: answers and their gates' logits, 16 each; what all share."""
+GATED_ROWS = 16
+"""Checkpoints whose gates are one product, in the form `GATED`."""
 
 
 class Token(NamedTuple):
@@ -183,7 +183,7 @@ def space(memory: Memory) -> Space:
     dtype, padded = memory.online.dtype, max(memory.online.shape[3], int(memory.plan[VALUES]))
     keys, top = int(max(memory.plan[[KEYS, ASKED]])), max(int(memory.plan[TOP_K]), 1)
     panels = -(-memory.codes.shape[2] // PANEL) * PANEL
-    gated = GATED_ROWS * padded if memory.plan[FORM] == GATED else 0
+    gated = (1 + 2 * GATED_ROWS) * padded if memory.plan[FORM] == GATED else 0
     numbers = np.zeros(1 + top + 6 * _lines(keys) + 4 * padded + panels + gated, dtype)
     numbers[0] = 1
     return Space(numbers, np.zeros(1 + top + panels), np.zeros(top, np.int64))
