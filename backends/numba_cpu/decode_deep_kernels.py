@@ -14,7 +14,12 @@ from typing import Any
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import Asked, borrowed, clear, write_once
-from mcore.backends.numba_cpu.decode_deep_read import add_reply, excite, finish_deep
+from mcore.backends.numba_cpu.decode_deep_read import (
+    activate,
+    excite,
+    finish_deep,
+    reply,
+)
 from mcore.backends.numba_cpu.decode_deep_start import finite, load_token, start_rows
 from mcore.backends.numba_cpu.decode_deep_work import (
     BEFORE,
@@ -50,8 +55,10 @@ def decode_deep_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) 
             _start(token, place[1], memory.online[place])
         load_token(token, place, work)
         _write(token, place, memory, work)
-        _answer(token, place, memory, work)
-        finish_deep(token, gates, place, memory, work, answers)
+        _ask(token, place, memory, work)
+        weight = activate(token, place, memory, work)
+        _reply(token, place, memory, work)
+        finish_deep(token, (gates, weight), place, memory, work, answers)
     return True
 
 
@@ -147,11 +154,18 @@ def _lift(weights: Any, momentum: Any, rates: Any, left: Any, right: Any) -> Non
 
 
 @device
-def _answer(token: Any, place: Any, memory: Any, work: Any) -> None:
-    """What the memory answers, in `work.answer`."""
+def _ask(token: Any, place: Any, memory: Any, work: Any) -> None:
+    """What the query excites."""
     b, h = place
-    keys, first = work.q.shape[0], b * memory.online.shape[1] + h
-    stack = stacked(memory.online, memory.scales, keys)
-    clear(work.answer)
-    matrix = first * (memory.online.shape[2] // keys)
-    add_reply(stack, matrix, (work.one, 0, work.answer), token.scratch[b, h], work)
+    stack = stacked(memory.online, memory.scales, work.q.shape[0])
+    first = (b * memory.online.shape[1] + h) * (memory.online.shape[2] // work.q.shape[0])
+    excite(stack, first, work.q, token.scratch[place][BEFORE], work)
+
+
+@device
+def _reply(token: Any, place: Any, memory: Any, work: Any) -> None:
+    """What the perceptron adds to the query, in `work.answer`."""
+    b, h = place
+    stack = stacked(memory.online, memory.scales, work.q.shape[0])
+    first = (b * memory.online.shape[1] + h) * (memory.online.shape[2] // work.q.shape[0])
+    reply(stack, first + 1, token.scratch[place][HIDDEN], work)

@@ -15,16 +15,59 @@ from mcore.backends.numba_cpu.gelu_vector import gelu_value
 
 
 @device
-def finish_deep(token: Any, gates: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
-    """The output, once the token is written and `work.answer` says what the memory answers."""
-    weight = weigh(token, place, memory, work)
-    for j in range(work.y.shape[0]):
-        work.y[j] = weight * work.answer[j]
-    if memory.plan[at.FORM] == at.GATED:
-        read_gated_deep(gates, token.scratch[place], place, memory, work)
-    elif memory.plan[at.FORM] != at.ALONE:
-        _read_checkpoints(token.scratch[place], place, memory, work)
+def activate(token: Any, place: Any, memory: Any, work: Any) -> Any:
+    """Hidden units from what the query excites in the online memory; returns its weight.
+
+    In a soup, of the mixture: `gelu(sum_i g_i W_in,i^T q)`.
+    """
+    b, h = place
+    weight, scratch = weigh(token, place, memory, work), token.scratch[place]
+    if memory.plan[at.FORM] == at.SOUP:
+        for e in range(scratch.shape[1]):
+            scratch[BEFORE, e] *= weight
+        held, first = memory.books[place][at.COUNT], b * memory.codes.shape[1] + h
+        first *= memory.codes.shape[2]
+        asked = Asked(first, held, work.logits, 0, work.q, memory.scales)
+        add_answers(memory.codes, asked, scratch[BEFORE])
+    gelu_value(scratch[BEFORE], scratch[HIDDEN])
+    return weight
+
+
+@device
+def finish_deep(token: Any, ways: Any, place: Any, memory: Any, work: Any, y: Any) -> None:
+    """The output, from what the online memory adds to the query in `work.answer`.
+
+    ways: (`gates_of`, its weight).
+    """
+    gates, weight = ways
+    form, scratch = memory.plan[at.FORM], token.scratch[place]
+    kept = work.one[0] if form == at.SOUP else weight
+    for i in range(work.q.shape[0]):
+        work.y[i] = kept * work.q[i] + weight * work.answer[i]
+    if form == at.GATED:
+        read_gated_deep(gates, scratch, place, memory, work)
+    elif form == at.SOUP:
+        _add_mixed(scratch[HIDDEN], place, memory, work)
+    elif form != at.ALONE:
+        _read_checkpoints(scratch, place, memory, work)
     move_on(place, memory, work, y)
+
+
+@device
+def _add_mixed(hidden: Any, place: Any, memory: Any, work: Any) -> None:
+    """`y += sum_i g_i W_out,i^T hidden` over the checkpoints."""
+    stack = stacked(memory.codes, memory.scales, memory.plan[at.KEYS])
+    for slot in range(memory.books[place][at.COUNT]):
+        matrix = _first_matrix(place, slot, memory) + 1
+        asked = Asked(matrix, 1, work.logits, slot, hidden, stack.scales)
+        add_dots(stack.matrices, asked, work.y)
+
+
+@device
+def reply(stack: Any, matrix: int, hidden: Any, work: Any) -> None:
+    """`work.answer = M hidden` for a matrix of a stack."""
+    clear(work.answer)
+    add_dots(stack.matrices, Asked(matrix, 1, work.one, 0, hidden, stack.scales), work.answer)
 
 
 def read_gated_deep(gates: Any, scratch: Any, place: Any, memory: Any, work: Any) -> None:

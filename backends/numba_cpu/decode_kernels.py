@@ -122,7 +122,7 @@ def finish(token: Any, gates: Any, place: Any, memory: Any, work: Any, y: Any) -
 @device
 def weigh(token: Any, place: Any, memory: Any, work: Any) -> Any:
     """Gates of the checkpoints, if each is read; returns the online memory's."""
-    if memory.plan[at.FORM] == at.EVERY:
+    if memory.plan[at.FORM] == at.EVERY or memory.plan[at.FORM] == at.SOUP:
         return set_gates(token, place, memory, work)
     if memory.plan[at.FORM] == at.MIXED:
         return work.q.dtype.type(online_weight(memory, memory.books[place][at.COUNT]))

@@ -5,7 +5,7 @@ from typing import Any
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device
 from mcore.backends.numba_cpu.decode_codes import Asked
-from mcore.backends.numba_cpu.decode_deep_read import add_reply, excite
+from mcore.backends.numba_cpu.decode_deep_read import excite, reply
 from mcore.backends.numba_cpu.decode_deep_work import (
     BEFORE,
     DOWN,
@@ -23,7 +23,7 @@ _STRIPE = 64
 
 @device
 def write_memora(token: Any, place: Any, memory: Any, work: Any) -> None:
-    """A and W after a token, and their answer to the query in `work.answer`."""
+    """A and W after a token, and what the query excites."""
     b, h = place
     state, scratch = memory.online[b, h], token.scratch[b, h]
     keys, width = work.q.shape[0], memory.plan[at.WIDTH]
@@ -42,9 +42,15 @@ def write_memora(token: Any, place: Any, memory: Any, work: Any) -> None:
     rates = work.decays[0], token.step[b, 0, h]
     descend_in(state, rates, (work.k, down[:width]), work.other)
     descend_out(state, rates, (work.again, scratch[HIDDEN][:width]))
-    for i in range(work.answer.shape[0]):
-        work.answer[i] = 0
-    add_reply(stack, first, (work.one, 0, work.answer), scratch, work)
+    excite(stack, first, work.q, scratch[BEFORE], work)
+
+
+@device
+def reply_memora(token: Any, place: Any, memory: Any, work: Any) -> None:
+    """What W adds to the query, in `work.answer`."""
+    b, h = place
+    stack = stacked(memory.online, memory.scales, work.q.shape[0])
+    reply(stack, (b * memory.online.shape[1] + h) * 4 + 1, token.scratch[place][HIDDEN], work)
 
 
 @device

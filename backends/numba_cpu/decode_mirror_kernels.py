@@ -5,13 +5,13 @@ from typing import Any
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import borrowed
-from mcore.backends.numba_cpu.decode_deep_read import finish_deep
+from mcore.backends.numba_cpu.decode_deep_read import activate, finish_deep
 from mcore.backends.numba_cpu.decode_deep_start import finite, load_token, start_rows
 from mcore.backends.numba_cpu.decode_deep_work import TOKEN, borrowed_deep_token
 from mcore.backends.numba_cpu.decode_gated import gates_of
 from mcore.backends.numba_cpu.decode_kernels import ask_ahead, begins
-from mcore.backends.numba_cpu.decode_memora import descend_in, descend_out, write_memora
-from mcore.backends.numba_cpu.decode_moneta import INVERSE, settle, write_moneta
+from mcore.backends.numba_cpu.decode_memora import descend_in, descend_out, reply_memora, write_memora
+from mcore.backends.numba_cpu.decode_moneta import INVERSE, reply_moneta, settle, write_moneta
 from mcore.backends.numba_cpu.decode_work import borrowed_memory, work_of
 
 
@@ -37,9 +37,14 @@ def decode_mirror_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any
             write_moneta(token, place, memory, work)
         else:
             write_memora(token, place, memory, work)
+        weight = activate(token, place, memory, work)
+        if cubes:
+            reply_moneta(token, place, memory, work)
+        else:
+            reply_memora(token, place, memory, work)
         if cubes and memory.closes[place[0]]:
             settle(place, memory)
-        finish_deep(token, gates, place, memory, work, answers)
+        finish_deep(token, (gates, weight), place, memory, work, answers)
     return True
 
 

@@ -13,7 +13,7 @@ from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import clear
 from mcore.backends.numba_cpu.decode_deep_work import BEFORE, DOWN, HIDDEN, SLOPE
-from mcore.backends.numba_cpu.gelu_vector import gelu_slope, gelu_value
+from mcore.backends.numba_cpu.gelu_vector import gelu_slope
 from mcore.backends.numba_cpu.matvec import largest
 from mcore.backends.numba_cpu.mirror_image import NOTHING
 
@@ -87,7 +87,7 @@ def _rescale(state: Any, first: int, factors: Any, m: int, total: Any) -> None:
 
 @device
 def write_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
-    """A after a token, and its answer to the query in `work.answer`."""
+    """A after a token, and what the query excites."""
     b, h = place
     state, factors, scratch = memory.online[b, h], memory.factors[b, h], token.scratch[b, h]
     keys, rates = work.q.shape[0], (work.decays[0], token.step[b, 0, h])
@@ -107,10 +107,16 @@ def write_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
     if factors[INVERSE] != inverse:
         _excite(source, work.q, factors[INVERSE], scratch[BEFORE])
     _scale(scratch[BEFORE], factors[SCALE])
-    gelu_value(scratch[BEFORE], scratch[HIDDEN])
+
+
+@device
+def reply_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
+    """What W adds to the query, in `work.answer`."""
+    state, factors, hidden = memory.online[place], memory.factors[place], token.scratch[place]
+    keys = work.q.shape[0]
     for i in range(keys):
-        said = _cubes_dot(state[3 * keys + i], factors[INVERSE + 1], scratch[HIDDEN])
-        work.answer[i] = work.q[i] + factors[SCALE + 1] * said
+        said = _cubes_dot(state[3 * keys + i], factors[INVERSE + 1], hidden[HIDDEN])
+        work.answer[i] = factors[SCALE + 1] * said
 
 
 @device

@@ -51,7 +51,7 @@ def decodes(decoding: Decoding) -> bool:
     """Whether the kernels know the composition."""
     rule, readout, evict = decoding.rule, decoding.readout, decoding.cache.evict
     known = readout.kind in {"none", "sigmoid", *ROUTES, *CONSTANTS}
-    mixes = readout.kind == "soup" and rule.linear_read
+    mixes = readout.kind == "soup" and (rule.linear_read or is_deep(rule))
     bounded = decoding.cache.limit is not None and evict != "oldest"
     if rule.kind not in LAWS or (is_vector(rule) and readout.routing and "u" not in readout.inputs):
         return False
@@ -111,6 +111,8 @@ def _form(rule: Recurrence, readout: Readout) -> int:
         return at.ALONE
     if readout.answers_gate:
         return at.GATED
+    if readout.mixes_states and not rule.linear_read:
+        return at.SOUP
     return at.MIXED if readout.kind in CONSTANTS and rule.linear_read else at.EVERY
 
 

@@ -31,9 +31,9 @@ WRITES, CORRECTS, REMOVES, REPEATS, EXPONENTIAL, LSTM, GRU, SLSTM = range(8)
 DLA, TITANS, YAAD, MONETA, MEMORA = range(8, 13)
 """Laws of writing: rules that add, delta rules, rwkv7, swla, mlstm; vector memories; deep ones."""
 
-ALONE, MIXED, EVERY, GATED = range(4)
+ALONE, MIXED, EVERY, GATED, SOUP = range(5)
 """Forms of reading: the online memory alone; one sum of all checkpoints; each by itself; each with
-gates that its answer makes."""
+gates that its answer makes; perceptrons mixed before they are read."""
 
 ROUTED, RESIDUAL, UNIFORM, FADING = range(4)
 """Weights of checkpoints: gates, ones, all the same, less and less with age."""
