@@ -8,6 +8,7 @@ import pytest
 from harness import maker
 from tolerances import tolerance
 
+import mcore
 from mcore.arrays import Array
 from mcore.backend import get_backend
 from mcore.backends.numba_cpu.caching import kernel
@@ -156,7 +157,10 @@ def test_moneta_from_nothing() -> None:
 def test_rows_of_a_pool(rule: Any) -> None:
     """Streams that are fed by turns, leave, and come back in another place."""
     axes = composition(rule, "soup", limit=2)
-    memory, sizes = maker("numba")(axes), Sizes(B=3, T=10, H=2, K=4, V=4)
+    memory, sizes = (
+        mcore.memory(**axes, backend="numba", dtype="float64"),
+        Sizes(B=3, T=10, H=2, K=4, V=4),
+    )
     example = Example(axes, sizes, seed=9)
     want, _ = memory.forward(example.inputs)
     rows, begun = Rows(memory, 4), np.zeros(3, np.int64)

@@ -32,9 +32,7 @@ def add_dots(typing: Any, codes: Any, asked: Any, y: Any) -> tuple[Any, Any]:
         function = emit_dots(builder.module, widening, lanes, fused)
         before = builder.mul(values[1], rows)
         start = builder.bitcast(stored.data, function.args[0].type)
-        start = builder.gep(
-            start, [builder.mul(before, builder.mul(width, INDEX(widening.size)))]
-        )
+        start = builder.gep(start, [builder.mul(before, builder.mul(width, INDEX(widening.size)))])
         gate = builder.gep(gates.data, [values[4]])
         scaled = builder.gep(scales.data, [before])
         builder.call(function, [start, rows, width, gate, x.data, scaled, y_at.data])

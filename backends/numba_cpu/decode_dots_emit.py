@@ -53,7 +53,9 @@ def emit_dots(module: Any, widening: Widening, lanes: int, fused: bool) -> Any:
     function, builder = outlined(module, name, arguments)
     if builder is None:
         return function
-    rows = Rows(*function.args, Vectors(builder, element, lanes), fused, widening)
+    vectors = Vectors(builder, element, lanes)
+    codes, count, width, gate, x, scales, y = function.args
+    rows = Rows(codes, count, width, gate, x, scales, y, vectors, fused, widening)
     height = min(_HEIGHT, lanes)
     whole = builder.mul(builder.udiv(rows.rows, INDEX(height)), INDEX(height))
     for span in ((INDEX(0), whole, height), (whole, rows.rows, 1)):
@@ -102,7 +104,8 @@ def _parts(builder: Any, rows: Rows, column: Any, count: int) -> list[Any]:
     loaded = [vectors.load(builder.gep(rows.x, [place])) for place in places]
     if count == 1:
         return loaded
-    return [vectors.shuffle(*loaded, range(odd, 2 * lanes, 2)) for odd in (0, 1)]
+    even, odd = (range(first, 2 * lanes, 2) for first in (0, 1))
+    return [vectors.shuffle(loaded[0], loaded[1], picks) for picks in (even, odd)]
 
 
 def _numbers(builder: Any, rows: Rows, place: Any, count: int) -> list[Any]:

@@ -18,6 +18,7 @@ from mcore.backends.numba_cpu.elementwise import sigmoid
 from mcore.backends.numba_cpu.gemm import FULL, gemm
 from mcore.backends.numba_cpu.matvec import transposed_times
 
+
 class Gates(NamedTuple):
     """What makes gates of answers, and scratch.
 

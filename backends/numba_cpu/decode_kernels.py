@@ -24,7 +24,8 @@ from mcore.recurrence.mlstm import LARGEST
 TOKEN = len(Token._fields)
 
 FETCHED = 1 << 16
-"""Most bytes of a memory or of its checkpoints that are asked for ahead: larger ones follow one another as it is."""
+"""Most bytes of a memory or of its checkpoints that are asked for ahead: larger ones follow one
+another as it is."""
 
 
 @kernel
@@ -32,7 +33,8 @@ def decode_kernel(tasks: Any, inputs: Any, given: Any, space: Any, y: Any) -> An
     """y (B, 1, H, V) of some rows; returns whether their log-decays are finite.
 
     `tasks` are the rows, and which part of (rows x heads) is done: begin and end. `inputs` are the
-    entries of a `Token`, and the parameters of `decode_gated` if it is used. If the log-decays are not finite, nothing has changed.
+    entries of a `Token`, and the parameters of `decode_gated` if it is used. If the log-decays are
+    not finite, nothing has changed.
     """
     token, memory, rows = borrowed_token(inputs[:TOKEN]), borrowed_memory(given), borrowed(tasks[0])
     if memory.plan[at.LAW] != at.EXPONENTIAL and not _finite(token, rows):

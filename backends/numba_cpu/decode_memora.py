@@ -14,11 +14,9 @@ from mcore.backends.numba_cpu.decode_deep_work import (
     stacked,
 )
 from mcore.backends.numba_cpu.decode_dots import add_dots
-from mcore.backends.numba_cpu.elementwise import exp, row_max
+from mcore.backends.numba_cpu.elementwise import exp
 from mcore.backends.numba_cpu.gelu_vector import gelu_slope
-
-_STRIPE = 64
-"""Columns of w_in that are done with at once: of A and of W they stay in the fastest cache."""
+from mcore.backends.numba_cpu.highest import highest_of
 
 
 @device
@@ -40,7 +38,7 @@ def write_memora(token: Any, place: Any, memory: Any, work: Any) -> None:
     for e in range(down.shape[0]):
         down[e] *= slope[e]
     rates = work.decays[0], token.step[b, 0, h]
-    descend_in(state, rates, (work.k, down[:width]), work.other)
+    descend_in(state, rates, (work.k, down[:width]), work)
     descend_out(state, rates, (work.again, scratch[HIDDEN][:width]))
     excite(stack, first, work.q, scratch[BEFORE], work)
 
@@ -54,18 +52,28 @@ def reply_memora(token: Any, place: Any, memory: Any, work: Any) -> None:
 
 
 @device
-def descend_in(state: Any, rates: Any, sides: Any, tops: Any) -> None:
-    """`A = a A - step l r^T` of w_in, and W = e^(A - max) / sum by column; tops is scratch."""
+def descend_in(state: Any, rates: Any, sides: Any, work: Any) -> None:
+    """`A = a A - step l r^T` of w_in, and W = e^(A - max) / sum by column."""
     (decay, step), (left, right) = rates, sides
-    keys = left.shape[0]
-    for begin in range(0, right.shape[0], _STRIPE):
-        end = min(begin + _STRIPE, right.shape[0])
-        part, top = right[begin:end], tops[begin:end]
-        for i in range(keys):
-            row, push = state[2 * keys + i, begin:end], step * left[i]
-            _descend(row, (decay, push), part)
-            _raise_tops(row, top, i == 0)
-        _columns_softmax(state, (begin, end), top)
+    keys, width = left.shape[0], right.shape[0]
+    tops, sums = work.other[:width], work.answer[:width]
+    for i in range(keys):
+        row = state[2 * keys + i, :width]
+        _descend(row, (decay, step * left[i]), right)
+        if i == 0:
+            for e in range(width):
+                tops[e], sums[e] = row[e], 0
+        else:
+            for e in range(width):
+                tops[e] = max(tops[e], row[e])
+    for i in range(keys):
+        _raise(state[2 * keys + i, :width], tops, state[i, :width], sums)
+    for e in range(width):
+        sums[e] = 1 / sums[e]
+    for i in range(keys):
+        share = state[i, :width]
+        for e in range(width):
+            share[e] *= sums[e]
 
 
 @device
@@ -76,36 +84,11 @@ def _descend(row: Any, rates: Any, right: Any) -> None:
 
 
 @device
-def _raise_tops(row: Any, top: Any, first: bool) -> None:
-    if first:
-        for e in range(top.shape[0]):
-            top[e] = row[e]
-    else:
-        for e in range(top.shape[0]):
-            top[e] = max(top[e], row[e])
-
-
-@device
-def _columns_softmax(state: Any, columns: Any, top: Any) -> None:
-    """W of some columns of w_in; `top`, their largest numbers, is used up."""
-    begin, end = columns
-    keys = state.shape[0] // 4
-    for i in range(keys):
-        row, share = state[2 * keys + i, begin:end], state[i, begin:end]
-        for e in range(top.shape[0]):
-            share[e] = exp(row[e] - top[e])
-    for e in range(top.shape[0]):
-        top[e] = 0
-    for i in range(keys):
-        share = state[i, begin:end]
-        for e in range(top.shape[0]):
-            top[e] += share[e]
-    for e in range(top.shape[0]):
-        top[e] = 1 / top[e]
-    for i in range(keys):
-        share = state[i, begin:end]
-        for e in range(top.shape[0]):
-            share[e] *= top[e]
+def _raise(row: Any, tops: Any, share: Any, sums: Any) -> None:
+    """`share = e^(row - top)`, added to the sums."""
+    for e in range(tops.shape[0]):
+        share[e] = exp(row[e] - tops[e])
+        sums[e] += share[e]
 
 
 @device
@@ -116,10 +99,9 @@ def descend_out(state: Any, rates: Any, sides: Any) -> None:
     for i in range(keys):
         row, share = state[3 * keys + i, :width], state[keys + i, :width]
         _descend(row, (decay, step * left[i]), right)
-        top, total = row_max(row, row[0]), row.dtype.type(0)
+        top, total = highest_of(row), row.dtype.type(0)
         for e in range(width):
             share[e] = exp(row[e] - top)
-        for e in range(width):
             total += share[e]
         scale = 1 / total
         for e in range(width):

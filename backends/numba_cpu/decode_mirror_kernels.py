@@ -10,7 +10,12 @@ from mcore.backends.numba_cpu.decode_deep_start import finite, load_token, start
 from mcore.backends.numba_cpu.decode_deep_work import TOKEN, borrowed_deep_token
 from mcore.backends.numba_cpu.decode_gated import gates_of
 from mcore.backends.numba_cpu.decode_kernels import ask_ahead, begins
-from mcore.backends.numba_cpu.decode_memora import descend_in, descend_out, reply_memora, write_memora
+from mcore.backends.numba_cpu.decode_memora import (
+    descend_in,
+    descend_out,
+    reply_memora,
+    write_memora,
+)
 from mcore.backends.numba_cpu.decode_moneta import INVERSE, reply_moneta, settle, write_moneta
 from mcore.backends.numba_cpu.decode_work import borrowed_memory, work_of
 
@@ -62,5 +67,5 @@ def _start(token: Any, place: Any, memory: Any, work: Any) -> None:
     still, none = work.one[0], work.one[0] * 0
     for e in range(width):
         work.right[e] = 0
-    descend_in(state, (still, none), (work.again, work.right[:width]), work.other)
+    descend_in(state, (still, none), (work.again, work.right[:width]), work)
     descend_out(state, (still, none), (work.again, work.right[:width]))

@@ -96,7 +96,9 @@ def write_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
     _excite(source, work.k, factors[INVERSE], scratch[BEFORE])
     _scale(scratch[BEFORE], factors[SCALE])
     gelu_slope(scratch[BEFORE], scratch[HIDDEN], scratch[SLOPE])
-    total = _descend_out(state, rates, factors, (work.k, token.v[b, 0, h]), scratch)
+    _dots(state[3 * keys :], factors[INVERSE + 1], scratch[HIDDEN], work.again)
+    _find_force(token.v[b, 0, h], factors[SCALE + 1], work)
+    total = _descend_out(state[3 * keys :], rates, factors, work.again, scratch)
     _rescale(state, 3 * keys, factors, 1, total)
     down, slope = scratch[DOWN], scratch[SLOPE]
     for e in range(down.shape[0]):
@@ -112,11 +114,10 @@ def write_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
 @device
 def reply_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
     """What W adds to the query, in `work.answer`."""
-    state, factors, hidden = memory.online[place], memory.factors[place], token.scratch[place]
-    keys = work.q.shape[0]
-    for i in range(keys):
-        said = _cubes_dot(state[3 * keys + i], factors[INVERSE + 1], hidden[HIDDEN])
-        work.answer[i] = factors[SCALE + 1] * said
+    factors, keys = memory.factors[place], work.q.shape[0]
+    source, said = memory.online[place][3 * keys :], work.answer[:keys]
+    _dots(source, factors[INVERSE + 1], token.scratch[place][HIDDEN], said)
+    _scale(said, factors[SCALE + 1])
 
 
 @device
@@ -128,39 +129,66 @@ def _scale(x: Any, factor: Any) -> None:
 @device
 def _excite(source: Any, x: Any, inverse: Any, before: Any) -> None:
     """`before = (u^3)^T x`."""
+    keys, whole = x.shape[0], x.shape[0] // 4 * 4
     clear(before)
-    for i in range(x.shape[0]):
-        row, one = source[i], x[i]
-        for e in range(row.shape[0]):
-            u = row[e] * inverse
-            before[e] += one * (u * u * u)
+    for i in range(0, whole, 4):
+        first, second, third, fourth = source[i], source[i + 1], source[i + 2], source[i + 3]
+        for e in range(before.shape[0]):
+            before[e] += (
+                x[i] * _cube(first[e] * inverse)
+                + x[i + 1] * _cube(second[e] * inverse)
+                + x[i + 2] * _cube(third[e] * inverse)
+                + x[i + 3] * _cube(fourth[e] * inverse)
+            )
+    for i in range(whole, keys):
+        row = source[i]
+        for e in range(before.shape[0]):
+            before[e] += x[i] * _cube(row[e] * inverse)
 
 
 @device
-def _cubes_dot(row: Any, inverse: Any, hidden: Any) -> Any:
-    total = row.dtype.type(0)
-    for e in range(row.shape[0]):
-        u = row[e] * inverse
-        total += u * u * u * hidden[e]
-    return total
+def _cube(u: Any) -> Any:
+    return u * u * u
 
 
 @device
-def _descend_out(state: Any, rates: Any, factors: Any, pair: Any, scratch: Any) -> Any:
-    """A_out after a token of `pair` = (k, v), `down = W_out f` before it; returns its sum of u^4.
+def _dots(source: Any, inverse: Any, hidden: Any, said: Any) -> None:
+    """`said = u^3 hidden`; four rows at a time, for a sum waits for the one before it."""
+    keys, whole, zero = said.shape[0], said.shape[0] // 4 * 4, inverse * 0
+    for i in range(0, whole, 4):
+        first, second, third, fourth = source[i], source[i + 1], source[i + 2], source[i + 3]
+        one, two, three, four = zero, zero, zero, zero
+        for e in range(hidden.shape[0]):
+            one += _cube(first[e] * inverse) * hidden[e]
+            two += _cube(second[e] * inverse) * hidden[e]
+            three += _cube(third[e] * inverse) * hidden[e]
+            four += _cube(fourth[e] * inverse) * hidden[e]
+        said[i], said[i + 1], said[i + 2], said[i + 3] = one, two, three, four
+    for i in range(whole, keys):
+        row, one = source[i], zero
+        for e in range(hidden.shape[0]):
+            one += _cube(row[e] * inverse) * hidden[e]
+        said[i] = one
 
-    f = 3 e |e| with e = k + W_out hidden - v. A row is done with while it is at hand.
-    """
-    (decay, step), (k, v) = rates, pair
-    inverse, scale, keys = factors[INVERSE + 1], factors[SCALE + 1], k.shape[0]
-    hidden, down = scratch[HIDDEN], scratch[DOWN]
+
+@device
+def _find_force(v: Any, scale: Any, work: Any) -> None:
+    """`3 e |e|` with `e = k + c said - v`, in place of what was said."""
+    for i in range(v.shape[0]):
+        error = work.k[i] + scale * work.again[i] - v[i]
+        work.again[i] = 3 * error * abs(error)
+
+
+@device
+def _descend_out(source: Any, rates: Any, factors: Any, force: Any, scratch: Any) -> Any:
+    """A_out after a token, `down = W_out force` before it; returns its sum of u^4."""
+    (decay, step), (hidden, down) = rates, (scratch[HIDDEN], scratch[DOWN])
+    inverse, scale = factors[INVERSE + 1], factors[SCALE + 1]
     clear(down)
     total = inverse * 0
-    for i in range(keys):
-        row = state[3 * keys + i]
-        error = k[i] + scale * _cubes_dot(row, inverse, hidden) - v[i]
-        force = 3 * error * abs(error)
-        total += _descend_row(row, (decay, step * force, inverse, scale * force), hidden, down)
+    for i in range(force.shape[0]):
+        ways = decay, step * force[i], inverse, scale * force[i]
+        total += _descend_row(source[i], ways, hidden, down)
     return total
 
 
