@@ -14,6 +14,7 @@ COMMANDS = {
     "rnn": "LSTM and GRU layers beside torch.nn",
     "deep": "Titans with cached memories beside two PyTorch forms",
     "decode": "a token of a stream, and a million of them",
+    "decode_deep": "a token of a stream through perceptrons, and through gates made of answers",
     "vad": "silero-vad's published LSTM beside ONNX Runtime, and with cached memories",
     "stream": "a token of a session beside its memories, and a million of them",
     "pool": "many streams in a pool beside as many sessions",

@@ -12,10 +12,6 @@ from mcore.backends.numba_cpu.decode_dots import add_dots
 from mcore.backends.numba_cpu.decode_gated import add_gated, share
 from mcore.backends.numba_cpu.decode_kernels import move_on, weigh
 from mcore.backends.numba_cpu.gelu_vector import gelu_value
-from mcore.backends.numba_cpu.prefetch import prefetch_later
-
-FAR = 12 << 20
-"""Bytes of checkpoints above which they are in no cache, so that each is asked for in advance."""
 
 
 @device
@@ -141,10 +137,6 @@ def _read_checkpoints(scratch: Any, place: Any, memory: Any, work: Any) -> None:
             matrix = _first_matrix(place, work.chosen[r], memory)
             add_reply(stack, matrix, (work.best, r, work.y), scratch, work)
     else:
-        codes, keys = memory.codes[place], memory.plan[at.KEYS]
-        far = memory.codes.size * memory.codes.itemsize > FAR
         for slot in range(held):
-            if far and slot + 1 < held:
-                prefetch_later(codes[slot + 1, : 2 * keys])
             matrix = _first_matrix(place, slot, memory)
             add_reply(stack, matrix, (work.logits, slot, work.y), scratch, work)

@@ -2,8 +2,9 @@
 
     y += g s (C x)      C (rows, width) of codes, x (width,), s and y (rows,), g one number
 
-Several rows at once share each part of x that is loaded; their sums are then added up together, by
-halves of neighbouring lanes. Only integers have scales.
+Rows are gone through one by one, as they lie in memory, so that the processor asks for what comes
+next. The sums of some rows are then added up together, by halves of neighbouring lanes. Only
+integers have scales.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from mcore.backends.numba_cpu.decode_widen import Widening
 from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 _HEIGHT = 8
-"""Rows at once, at most: enough sums to hide a multiply-add's delay."""
+"""Rows whose sums are added up together, at most."""
+
+_ABREAST = 4
+"""Vectors of a row at once: enough sums to hide a multiply-add's delay."""
 
 
 @dataclass(frozen=True)
@@ -65,58 +69,55 @@ def emit_dots(module: Any, widening: Widening, lanes: int, fused: bool) -> Any:
 
 
 def _several(builder: Any, rows: Rows, height: int) -> Any:
-    """The body of a loop over rows, `height` at a time."""
+    """The body of a loop over rows, `height` at a time: each is gone through by itself."""
 
     def body(row: Any, sums: list[Any]) -> list[Any]:
-        shared = rows.widening.shared
-        wide = INDEX(shared * rows.vectors.lanes)
-        whole = builder.mul(builder.udiv(rows.width, wide), wide)
-        totals = [rows.vectors.zero()] * height
-        spans = [(INDEX(0), whole, shared), (whole, rows.width, 1)]
-        for begin, end, count in spans if shared > 1 else [(INDEX(0), rows.width, 1)]:
-            span = (begin, end, count * rows.vectors.lanes)
-            totals = emit_loop(builder, span, totals, _columns(builder, rows, row, count))
+        totals = [_row(builder, rows, builder.add(row, INDEX(i))) for i in range(height)]
         _store(builder, rows, row, totals)
         return sums
 
     return body
 
 
-def _columns(builder: Any, rows: Rows, row: Any, count: int) -> Any:
-    """The body of a loop over columns, `count` vectors at a time: products added to each row's."""
+def _row(builder: Any, rows: Rows, row: Any) -> Any:
+    """The products of a row, as a vector of partial sums."""
+    vectors, lanes = rows.vectors, rows.vectors.lanes
+    before, begin = builder.mul(row, rows.width), INDEX(0)
+    totals = [vectors.zero()] * _ABREAST
+    for count in (_ABREAST, 1):
+        step = INDEX(count * lanes)
+        end = builder.mul(builder.udiv(rows.width, step), step)
+        part = _columns(builder, rows, before, count)
+        totals[:count] = emit_loop(builder, (begin, end, count * lanes), totals[:count], part)
+        begin = end
+    while len(totals) > 1:
+        pairs = zip(totals[::2], totals[1::2], strict=True)
+        totals = [builder.fadd(a, b) for a, b in pairs]
+    return totals[0]
+
+
+def _columns(builder: Any, rows: Rows, before: Any, count: int) -> Any:
+    """The body of a loop over columns, `count` vectors at a time."""
 
     def body(column: Any, totals: list[Any]) -> list[Any]:
-        parts, found = _parts(builder, rows, column, count), list[Any]()
-        for ahead, total in enumerate(totals):
-            place = builder.add(builder.mul(builder.add(row, INDEX(ahead)), rows.width), column)
-            for x, numbers in zip(parts, _numbers(builder, rows, place, count), strict=True):
-                total = _added(builder, rows, (x, numbers), total)
-            found.append(total)
+        found = list[Any]()
+        for i, total in enumerate(totals):
+            here = builder.add(column, INDEX(rows.vectors.lanes * i))
+            x = rows.vectors.load(builder.gep(rows.x, [here]))
+            numbers = _numbers(builder, rows, builder.add(before, here))
+            found.append(_added(builder, rows, (x, numbers), total))
         return found
 
     return body
 
 
-def _parts(builder: Any, rows: Rows, column: Any, count: int) -> list[Any]:
-    """x from a column on; its even and its odd numbers apart where two codes share a lane."""
-    vectors, lanes = rows.vectors, rows.vectors.lanes
-    places = [builder.add(column, INDEX(lanes * i)) for i in range(count)]
-    loaded = [vectors.load(builder.gep(rows.x, [place])) for place in places]
-    if count == 1:
-        return loaded
-    even, odd = (range(first, 2 * lanes, 2) for first in (0, 1))
-    return [vectors.shuffle(loaded[0], loaded[1], picks) for picks in (even, odd)]
-
-
-def _numbers(builder: Any, rows: Rows, place: Any, count: int) -> list[Any]:
-    """Codes from a place on as numbers, apart likewise."""
+def _numbers(builder: Any, rows: Rows, place: Any) -> Any:
+    """A vector of codes as numbers."""
     lanes, widening = rows.vectors.lanes, rows.widening
     first = builder.gep(rows.codes, [builder.mul(place, INDEX(widening.size))])
-    kind = widening.stored(lanes) if count == 1 else ir.VectorType(ir.IntType(32), lanes)
-    codes = builder.load(builder.bitcast(first, kind.as_pointer()), align=widening.size)
-    if count > 1:
-        return widening.split(builder, codes, lanes)
-    return [widening.widened(builder, codes, lanes)]
+    kind = widening.stored(lanes).as_pointer()
+    codes = builder.load(builder.bitcast(first, kind), align=widening.size)
+    return widening.widened(builder, codes, lanes)
 
 
 def _added(builder: Any, rows: Rows, pair: tuple[Any, Any], total: Any) -> Any:

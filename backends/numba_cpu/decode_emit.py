@@ -23,6 +23,10 @@ PAD = 16
 _PANELS = ((8, 1), (4, 2), (1, 4))
 """Vectors of a panel of columns, and rows at once: enough sums to hide a multiply-add's delay."""
 
+WIDE = 16
+"""Vectors of a panel on hosts with 64-byte vectors, of which they have 32. Rows of 256 numbers are
+then gone through as they lie in memory: the processor asks for what comes next."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -87,7 +91,8 @@ def emit_answers(module: Any, widening: Widening, lanes: int, fused: bool) -> An
     if builder is None:
         return function
     stack, vectors, begin = Stack(*function.args), Vectors(builder, element, lanes), INDEX(0)
-    for count, height in _PANELS:
+    panels = ((WIDE, 1), *_PANELS) if lanes * vectors.bits == 512 else _PANELS
+    for count, height in panels:
         step = INDEX(count * lanes)
         end = builder.mul(builder.udiv(stack.width, step), step)
         with cgutils.for_range_slice(builder, begin, end, step, inc=True) as (j, _):

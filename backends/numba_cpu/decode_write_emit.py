@@ -7,6 +7,7 @@ from typing import Any
 
 from numba.core import cgutils
 
+from mcore.backends.numba_cpu.decode_emit import WIDE
 from mcore.backends.numba_cpu.vectors import INDEX, Vectors, outlined
 
 _PANELS = (4, 1)
@@ -22,7 +23,8 @@ def emit_write(module: Any, element: Any, lanes: int, terms: int) -> Any:
     if builder is None:
         return function
     width, vectors, begin = function.args[2], Vectors(builder, element, lanes), INDEX(0)
-    for count in _PANELS:
+    panels = (WIDE, *_PANELS) if lanes * vectors.bits == 512 else _PANELS
+    for count in panels:
         step = INDEX(count * lanes)
         end = builder.mul(builder.udiv(width, step), step)
         with cgutils.for_range_slice(builder, begin, end, step, inc=True) as (j, _):
