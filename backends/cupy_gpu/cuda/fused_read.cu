@@ -7,7 +7,7 @@
 #include "states_backward.cuh"
 
 // The softmax of each token over all that it sees: peak, share, and the online memory's gate.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     gate_sums(const Token* u, const Real* cached, const Real* own, const Real* online,
               const int* first, const int* last, Real* peak, Real* share, Real* online_gate,
               int tokens, int heads, int keys, int cached_count, int own_count, int outside) {
@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // y; and `others`, that without the online memory's part, where it is wanted.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     fused_read(const Token* q, const Token* u, const Token* reads, const Real* cached_states,
                const Real* own_states, const Real* cached, const Real* own, const int* first,
                const int* last, const Real* peak, const Real* share, const Real* online_gate,

@@ -2,7 +2,7 @@
 #include "answers.cuh"
 #include "states_backward.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     read_states(const Token* q, const Real* states, const Real* gates, const int* first,
                 const int* last, Token* y, int tokens, int heads, int keys, int values, int columns,
                 int size, int stride, int divided) {
@@ -25,7 +25,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // dq and, where there are gates, d_gates at what is seen.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     read_queries_backward(const Token* q, const Real* states, const Real* gates, const int* first,
                           const int* last, const Token* dy, Token* dq, Real* d_gates, int tokens,
                           int heads, int keys, int values, int columns, int size, int stride,
@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // Adds to the gradient of one checkpoint a block.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     read_states_backward(const Token* q, const Real* states, const Real* gates, const int* first,
                          const int* last, const int* begin, const int* end, const Token* dy,
                          Real* d_states, int tokens, int heads, int keys, int values, int columns,

@@ -7,6 +7,7 @@
 #include "tile.cuh"
 
 constexpr int ROWS = MC_ROWS, THREADS = 2 * MC_ROWS, COLUMNS = MC_COLUMNS;
+constexpr int RESIDENT = 2;  // blocks of a multiprocessor, of kernels whose shared memory lets them be
 constexpr int KEYS = MC_KEYS, KEY_ROW = padded(KEYS), PAIR_ROW = padded(COLUMNS);
 
 // Tokens begin <= t < begin + count of row b and head h of arrays (B, T, H, width).

@@ -28,7 +28,7 @@ __device__ __forceinline__ Part part_of_block(const int* offsets, const int* par
 }
 
 // answers (B, T, H, k, V): S^T q of every choice.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     answer_readers(const Token* q, const Real* cached_states, const Real* own_states,
                    const int* entries, const int* offsets, const int* parts, Real* answers,
                    int tokens, int heads, int keys, int values, int cached_count, int own_count,
@@ -80,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // Of every choice: d_gates (B, T, H, k) = q . (S dy), and what it adds to dq (B, T, H, k, K).
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     readers_backward(const Token* q, const Token* dy, const Real* cached_states,
                      const Real* own_states, const int* entries, const int* offsets,
                      const int* parts, const Real* gates, Real* d_gates, Real* d_queries, int tokens,
@@ -170,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // The gradients of one checkpoint and of its context a block, from all of its readers; adds to both.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     chosen_backward(const Token* q, const Token* u, const Token* dy, const int* entries,
                     const int* offsets, const Real* gates, const Real* d_logits,
                     Real* d_cached_states, Real* d_own_states, Real* d_cached, Real* d_own,
