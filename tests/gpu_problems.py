@@ -89,7 +89,9 @@ def on_gpu(given: Problem, backend: CupyBackend) -> dict[str, Any]:
     """Everything that a scan and its backward return, by name."""
     up, down = backend.device.upload, backend.device.download
     rule, inputs, carry, segments, d = moved(given, up, np.ndarray)
-    return moved(_run(backend, Problem(rule, inputs, carry, segments, d)), down, backend.xp.ndarray)
+    found = _run(backend, Problem(rule, inputs, carry, segments, d))
+    on_host: dict[str, Any] = moved(found, down, backend.xp.ndarray)
+    return on_host
 
 
 def by_reference(given: Problem) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def test_backward_is_the_derivative(kind: str) -> None:
 
     def backward(saved: Any, *d: Any) -> Any:
         found, d_carry = backend.scan_backward(saved, *map(up, d))
+        assert d_carry is not None
         return {name: down(x) for name, x in {**found, "carry": d_carry}.items()}
 
     check_inputs(forward, backward, {**given.inputs, "carry": given.carry})
@@ -106,8 +107,8 @@ def test_any_order_of_threads_gives_the_same_bits(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_call_copies_nothing(kind: str) -> None:
     given, backend = problem(kind, CASES["ragged"], "float64"), gpu()
-    inputs, d = ({n: backend.device.upload(x) for n, x in y.items()} for y in
-                 (given.inputs, dict(enumerate(given.d))))  # fmt: skip
+    up = backend.device.upload
+    inputs, d = {name: up(x) for name, x in given.inputs.items()}, [up(x) for x in given.d]
     for _ in range(2):
         traffic.reset()
         _, saved = backend.scan(given.rule, inputs, None, given.segments)

@@ -108,7 +108,8 @@ def operations(backend: Any, move: Any) -> dict[str, tuple[Any, Any, dict[str, A
         return down({**found, "carry": d_carry})
 
     def read(arrays: Any) -> Any:
-        y, saved = backend.read(given.rule, *up(tuple(arrays.values())), given.segments)
+        q, states, gates = up(tuple(arrays.values()))
+        y, saved = backend.read(given.rule, q, states, gates, given.segments)
         return down(y), saved
 
     def read_backward(saved: Any, dy: Any) -> Any:
@@ -181,7 +182,8 @@ def test_a_token_that_sees_nothing_is_answered_with_zeros() -> None:
     B, _, H, K, V = CASES["ragged"].sizes
     states = rng.standard_normal((B, segments.columns, H, (K + 1) * (V + 1)))
     up, down = moves(backend)
-    got, _ = backend.read(given.rule, *up((given.inputs["q"], states, None)), segments)
+    q, cached = up((given.inputs["q"], states))
+    got, _ = backend.read(given.rule, q, cached, None, segments)
     want, _ = REFERENCE.read(given.rule, given.inputs["q"], states, None, segments)
     np.testing.assert_allclose(down(got), want, atol=1e-12)
     assert (down(got)[0, :10] == 0).all()

@@ -51,11 +51,15 @@ class Call(NamedTuple):
         held = [*arrays, self.chunks.table, *self.widths]
         device.kernel(self.variant, name)(grid, THREADS, held, numbers * self.itemsize)
 
-    def run_runs(self, device: Device, name: str, arrays: list[Any], numbers: int, tiles: int) -> None:
+    def run_runs(
+        self, device: Device, name: str, arrays: list[Any], numbers: int, tiles: int
+    ) -> None:
         """A kernel that goes past the chunks of every run; numbers: in shared memory."""
         grid = (self.rows * self.segments, self.widths[1], tiles)
         cuts = [self.cuts.bounds, self.cuts.restart, self.chunks.firsts]
-        arrays, flags = ([x for x in arrays if isinstance(x, bool) == flag] for flag in (False, True))
+        arrays, flags = (
+            [x for x in arrays if isinstance(x, bool) == flag] for flag in (False, True)
+        )
         held = [*arrays, *cuts, *flags, self.segments, *self.widths]
         device.kernel(self.variant, name)(grid, THREADS, held, numbers * self.itemsize)
 

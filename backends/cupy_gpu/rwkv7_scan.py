@@ -94,8 +94,8 @@ def rwkv7_states(
     removal, carry, checkpoints = known
     states: Array = device.xp.empty(call.states, call.variant.real)
     arrays = [*(x[name] for name in WRITES), removal.keys, removal.removed]
-    arrays += [carry, checkpoints, states, apart]
-    call.run_runs(device, "rwkv7_states", arrays, call.tiles.walking(), call.value_tiles)
+    out = [carry, checkpoints, states, apart]
+    call.run_runs(device, "rwkv7_states", [*arrays, *out], call.tiles.walking(), call.value_tiles)
     return states
 
 

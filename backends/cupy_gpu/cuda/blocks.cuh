@@ -15,6 +15,7 @@ struct Blocks {
   static_assert(M % 16 == 0 && N % 8 == 0, "units are 16 x 8");
   static constexpr int ACROSS = N / 8, UNITS = M / 16 * ACROSS, WARPS = THREADS / 32;
   static constexpr int OWN = (UNITS + WARPS - 1) / WARPS;
+  static constexpr bool EVEN = UNITS % WARPS == 0;  // then no branches keep products apart
   Real x[OWN][4];
 
   __device__ __forceinline__ void clear() {
@@ -32,7 +33,7 @@ struct Blocks {
 #pragma unroll
       for (int own = 0; own < OWN; ++own) {
         int unit = (threadIdx.x >> 5) + own * WARPS;
-        if (unit >= UNITS) break;
+        if (!EVEN && unit >= UNITS) break;
         int row = unit / ACROSS * 16, column = unit % ACROSS * 8;
         Range some = range(row, column);
         if (k < some.first || k >= some.last) continue;
@@ -62,7 +63,7 @@ struct Blocks {
 #pragma unroll
     for (int own = 0; own < OWN; ++own) {
       int unit = (threadIdx.x >> 5) + own * WARPS;
-      if (unit >= UNITS) break;
+      if (!EVEN && unit >= UNITS) break;
       int i = unit / ACROSS * 16 + g, j = unit % ACROSS * 8 + 2 * t;
       f(i, j, x[own][0]);
       f(i, j + 1, x[own][1]);
@@ -79,7 +80,7 @@ struct Blocks {
 #pragma unroll
     for (int own = 0; own < OWN; ++own) {
       int unit = (threadIdx.x >> 5) + own * WARPS;
-      if (unit >= UNITS) break;
+      if (!EVEN && unit >= UNITS) break;
       int row = unit / ACROSS * 16, j = unit % ACROSS * 8 + 2 * t;
       for (int c = 0; c < 2; ++c) {
         Real sum = weight(row + g, j + c) * x[own][c] + weight(row + g + 8, j + c) * x[own][2 + c];
