@@ -9,7 +9,7 @@
 #include "mlstm_gates.cuh"
 
 __device__ __forceinline__ int warp_of_grid() {
-  return (int(blockIdx.x) * THREADS + int(threadIdx.x)) / 32;
+  return int(blockIdx.x) * (THREADS / 32) + int(threadIdx.x) / 32;
 }
 
 __global__ void __launch_bounds__(THREADS, 1)

@@ -21,7 +21,7 @@ __device__ __forceinline__ Reader reader_of(long long at, Cached sizes, Sight si
   return {at, row, head, sight.first[place], sight.last[place]};
 }
 __device__ __forceinline__ int warp_of_grid() {
-  return (int(blockIdx.x) * THREADS + int(threadIdx.x)) / 32;
+  return int(blockIdx.x) * (THREADS / 32) + int(threadIdx.x) / 32;
 }
 
 // weights (B, T, H, C), 0 at first; gates (B, T, H, C + 1), largest and weight of the online memory.
