@@ -70,9 +70,10 @@ def _export_onnx(
     from mcore.export.check import check_graphs
     from mcore.export.facts import NOTES
     from mcore.export.files import stem_of, write_graphs
+    from mcore.spec.restore import on_host
 
     check, overrides = rest
-    model = mcore.load(run, [*overrides, "backend=reference"])
+    model = mcore.load(run, [*overrides, *on_host(run)])
     graphs = onnx_model(model, *bounds)
     if check:
         found = check_graphs(graphs, model, check)

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mcore.arrays import Array, namespace
+from mcore.layers.product import in_dtype, real_of
 from mcore.model import Model
 from mcore.model.part import scoped
 from mcore.spec import Spec
@@ -20,9 +22,6 @@ from mcore.spec.compile import compile as compile_model
 from mcore.spec.plan import describe
 from mcore.training.sample import optimizer_of, sample
 from mcore.training.step import take_step
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 TOKENS = 128
 """Tokens of a row at most, unless the spec lists lengths that add up to more."""
@@ -115,13 +114,15 @@ def _both_ways(model: Model, name: str) -> Callable[[], object]:
 
     def run() -> None:
         y, saved = part.forward(scoped(model.params, name), _typed(x, model), {})
-        part.backward(saved, np.ones_like(y))
+        part.backward(saved, namespace(y).ones_like(y))
 
     return run
 
 
-def _typed(x: "NDArray[Any]", model: Model) -> "NDArray[Any]":
-    return x.astype(next(iter(model.params.values())).dtype)
+def _typed(x: Array, model: Model) -> Array:
+    """Numbers as they go from part to part, where the model computes."""
+    there: Array = model.backend.xp.asarray(x.astype(real_of(model.dtype)))
+    return in_dtype(there, model.dtype)
 
 
 def _train(model: Model) -> None:
@@ -142,7 +143,7 @@ def _stream(model: Model) -> None:
         session.feed(piece)
 
 
-def _zeros(model: Model) -> "NDArray[Any]":
+def _zeros(model: Model) -> Array:
     """A stream of TOKENS tokens."""
     if model.channels is None:
         return np.zeros(TOKENS, np.int64)

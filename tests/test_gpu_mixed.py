@@ -18,13 +18,16 @@ from mcore import training
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 from mcore.backends.cupy_gpu.half_product import half_product
+from mcore.cli import main
 from mcore.errors import SpecError
 from mcore.layers.dense import PLAIN
 from mcore.layers.product import product
 from mcore.model import Model
 from mcore.placing import to_host
 from mcore.snapshot import read_snapshot
+from mcore.spec import dump_spec
 from mcore.spec.compile import compile
+from mcore.spec.restore import on_host
 from mcore.training.display import Quiet
 from mcore.training.sample import optimizer_of, sample
 
@@ -214,3 +217,16 @@ def test_other_backends_refuse_it_and_name_cupy() -> None:
             spec_of(backend=kind, dtype="bfloat16")
         with pytest.raises(SpecError, match=rf"{kind} has no bfloat16; .*backend: cupy has it"):
             compile(spec_of(), backend=kind, dtype="bfloat16")
+
+
+@pytest.mark.usefixtures("emulated")
+def test_other_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What trains in bfloat16 is warmed up, and read on the host; `bench` says what would do."""
+    spec = spec_of(backend="cupy", dtype="bfloat16", model={"depth": 1})
+    (tmp_path / "x.yaml").write_text(dump_spec(spec))
+    assert main(["warmup", str(tmp_path / "x.yaml"), "--quiet"]) == 0
+    assert main(["bench", str(tmp_path / "x.yaml")]) == 2
+    assert "cupy leaves the work to a device; --set backend=numba" in capsys.readouterr().err
+    compile(spec).save(tmp_path / "x.safetensors")
+    here = mcore.load(tmp_path / "x.safetensors", on_host(tmp_path / "x.safetensors"))
+    assert here.backend.name == "reference" and here.dtype == "float32"

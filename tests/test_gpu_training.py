@@ -247,10 +247,21 @@ def peak(spec: Spec, rows: int) -> int:
         return memory.peak
 
 
-@pytest.mark.parametrize("model", [{"mlp": 4.0}, {"mlp": 0.0, "tied": False}])
-def test_the_footprint_is_about_what_a_step_takes(model: dict[str, Any]) -> None:
-    spec = spec_of(model={"width": 24, **model}, data={"length": 60})
-    told = footprint(on_gpu(spec).layout, 60, "float32")
+FOOTPRINTS: dict[str, dict[str, Any]] = {
+    "float32": {"mlp": 4.0},
+    "bfloat16": {"mlp": 2.0, "tied": False},
+}
+
+
+@pytest.mark.parametrize("dtype", FOOTPRINTS)
+def test_the_footprint_is_about_what_a_step_takes(dtype: str) -> None:
+    spec = spec_of(
+        model={"width": 24, **FOOTPRINTS[dtype]},
+        data={"length": 60},
+        backend="cupy",
+        dtype=dtype,
+    )
+    told = footprint(on_gpu(spec).layout, 60, dtype)
     for rows in (1, 8):
         assert 0.7 < told.size(rows) / peak(spec, rows) < 1.4
     assert told.rows_in(told.size(8)) == 8 and told.rows_in(told.size(8) - 1) == 7

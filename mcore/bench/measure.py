@@ -9,6 +9,7 @@ import numpy as np
 from mcore.bench.clock import Effort, interleave
 from mcore.bench.step import StepTime, step_time
 from mcore.data import make_task
+from mcore.errors import BackendError
 from mcore.model import Model
 from mcore.model.memory_mixer import MemoryMixer
 from mcore.model.parallel import Parallel
@@ -63,8 +64,14 @@ def measure(name: str, spec: Spec, effort: Effort) -> Measured:
 
     Raises:
         DataError: the task's files are missing.
+        BackendError: the backend computes on a device, whose time the processor's is not.
     """
     model = compile_model(spec, threads=effort.threads)
+    if hasattr(model.backend, "room"):
+        raise BackendError(
+            f"bench: times the processor, and {model.backend.name} leaves the work to a device; "
+            "--set backend=numba, or python -m benchmarks gpu in a checkout, would do"
+        )
     data, train = spec.data, spec.train
     batch = Rows(make_task(data, train.batch, train.seed), data.length, train.truncate).batch(1)
     layers = [_layer(found, batch.tokens.shape[:2], effort) for found in _mixers(model)]

@@ -54,6 +54,17 @@ def restore(path: str | Path, overrides: Sequence[str] = ()) -> Model:
     return model
 
 
+def on_host(path: str | Path) -> list[str]:
+    """Overrides with which `restore` gives a model on the host, whatever it was trained on.
+
+    Raises:
+        SnapshotError: as `restore`.
+    """
+    snapshot = _read(Path(path))
+    dtype = real_of(parse_spec(snapshot.spec, str(path)).dtype)
+    return ["backend=reference", f"dtype={dtype}"]
+
+
 def _read(path: Path) -> Snapshot:
     if not is_folder(path):
         return read_snapshot(path)
