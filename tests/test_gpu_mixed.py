@@ -95,7 +95,16 @@ def test_every_tensor_is_as_the_page_says() -> None:
 class ColumnMajor:
     """cuBLAS's `gemmEx`, by its own words: C = op(A) op(B), everything column by column."""
 
+    mode = 3
+
+    def getMathMode(self, handle: int) -> int:
+        return self.mode
+
+    def setMathMode(self, handle: int, mode: int) -> None:
+        self.mode = mode
+
     def gemmEx(self, handle: int, *given: Any) -> None:
+        assert self.mode == 3 | 16
         turn_a, turn_b, m, n, k, one, *rest = given
         (a, b, zero, c), algorithm = (rest[:3], rest[3:6], rest[6], rest[7:10]), rest[10:]
         assert (handle, *algorithm) == (7, 68, -1)
@@ -140,10 +149,10 @@ def test_products_in_any_layout(left: str, right: str) -> None:
         wanted = a.astype("float64") @ b.astype("float64")
         x, y = (device.xp.ndarray(matrix) for matrix in (a, b))
         for dtype, allowed in (("float32", 1e-6), ("bfloat16", EPS)):
-            for found in (
-                product(x, y, dtype),
-                half_product(device, ColumnMajor(), 7, x, y, dtype),
-            ):
+            cublas = ColumnMajor()
+            blas = half_product(device, cublas, 7, x, y, dtype)
+            assert cublas.mode == 3
+            for found in (product(x, y, dtype), blas):
                 assert found.dtype.name == dtype and found.flags.c_contiguous
                 np.testing.assert_allclose(
                     to_host(found).astype("float64"), wanted, rtol=2 * allowed, atol=allowed

@@ -17,6 +17,9 @@ TYPES = {"float32": 0, "bfloat16": 14}
 COMPUTE_FLOAT32 = 68
 """`CUBLAS_COMPUTE_32F`."""
 
+NO_ROUNDED_SUMS = 16
+"""`CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION`: parts of a sum stay in float32, too."""
+
 AS_IT_IS, TURNED, ANY_ALGORITHM = 0, 1, -1
 """`CUBLAS_OP_N`, `CUBLAS_OP_T`, `CUBLAS_GEMM_DEFAULT`."""
 
@@ -48,7 +51,12 @@ def half_product(device: Device, cublas: Any, handle: int, a: Array, b: Array, d
     sizes = (handle, first.turn, second.turn, n, m, k)
     factors = (_ONE.ctypes.data,), (_ZERO.ctypes.data,)
     arguments = (*sizes, *factors[0], *operands[0], *operands[1], *factors[1], *result)
-    cublas.gemmEx(*arguments, COMPUTE_FLOAT32, ANY_ALGORITHM)
+    mode = cublas.getMathMode(handle)
+    cublas.setMathMode(handle, mode | NO_ROUNDED_SUMS)
+    try:
+        cublas.gemmEx(*arguments, COMPUTE_FLOAT32, ANY_ALGORITHM)
+    finally:
+        cublas.setMathMode(handle, mode)
     return c
 
 
