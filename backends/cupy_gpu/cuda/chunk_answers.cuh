@@ -4,6 +4,9 @@
 #pragma once
 #include "chunk_decay.cuh"
 
+// Blocks that a multiprocessor should hold of kernels that do nothing else.
+constexpr int ANSWER_BLOCKS = VALUES == 48 ? 3 : 4;
+
 struct Queried {
   const Token *q, *k;
   const Real* log_decay;

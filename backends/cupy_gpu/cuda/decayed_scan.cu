@@ -54,7 +54,7 @@ gradient_chains(STATES(gradient), const Real* wholes, const int* chunks, const i
                   blockIdx.y, entry);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, ANSWER_BLOCKS)
 answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, STATES(state),
         Token* y, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -65,7 +65,7 @@ answers(const Token* q, const Token* k, const Token* v, const Real* log_decay, S
   chunk_answers<false>(arena, {q, k, log_decay}, v, state, y, chunk, sizes, blockIdx.z * VALUES);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, ANSWER_BLOCKS)
 value_gradients(const Token* q, const Token* k, const Token* dy, const Real* log_decay,
                 STATES(gradient), Token* dv, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;

@@ -71,7 +71,7 @@ delta_chains(const Token* k, const Real* log_decay, const Real* w, Real* x, STAT
 }
 
 // Y from X.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, ANSWER_BLOCKS)
 delta_answers(const Token* q, const Token* k, const Real* x, const Real* log_decay, STATES(state),
               Token* y, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
@@ -83,7 +83,7 @@ delta_answers(const Token* q, const Token* k, const Real* x, const Real* log_dec
 }
 
 // A^T dY.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, ANSWER_BLOCKS)
 delta_answer_gradients(const Token* q, const Token* k, const Token* dy, const Real* log_decay,
                        Real* dx, const int* chunks, SIZES) {
   Sizes sizes GIVEN_SIZES;
