@@ -7,7 +7,7 @@ from mcore.backends.cupy_gpu.sources import Variant
 BLOCKS = 264
 """Blocks that keep the multiprocessors of a large GPU busy, two on each; of wide heads, one."""
 
-LARGEST_SHARED = 160 << 10
+LARGEST_SHARED = 163 << 10
 """Bytes of shared memory that a block may have on every GPU we compile for."""
 
 WIDEST = 128
@@ -60,8 +60,8 @@ def plan(shape: VectorShape, runs: int, heads: int) -> VectorPlan:
     size = 8 if shape.real == "float64" else 4
     held = 8 if size == 8 else 16 if width <= 64 else 14
     quads, back_quads = width // 16, -(-shape.gates * width // 64)
-    forward = 2 * rows * width * size + _stored(quads * shape.gates - held, width, size)
-    backward = 2 * rows * 64 * back_quads * size + _stored(4 * back_quads - held, width, size)
+    forward = 2 * rows * (width + 8) * size + _stored(quads * shape.gates - held, width, size)
+    backward = 2 * rows * (64 * back_quads + 8) * size + _stored(4 * back_quads - held, width, size)
     if width > WIDEST or max(forward, backward) > LARGEST_SHARED:
         return VectorPlan(_variant(shape, 1, 16, 8 if size == 8 else 16), 0, 256, 0, 0)
     variant = _variant(shape, rows, width, held)

@@ -3,7 +3,7 @@
 // Four threads for each channel: thread 4 j + s sums a part of every product for all rows, and owns
 // channel j of row s ROWS / 4, whose state stays in its registers.
 #pragma once
-#include "base.cuh"
+#include "prefetch.cuh"
 
 #ifndef MC_WIDTH
 #define MC_WIDTH 64
@@ -13,6 +13,7 @@
 #endif
 
 constexpr int WIDTH = MC_WIDTH, ROWS = MC_ROWS, THREADS = 4 * WIDTH;
+constexpr int AHEAD = 8;  // steps by which memory is asked for before it is read
 static_assert(ROWS == 1 || ROWS == 2 || ROWS == 4, "a thread owns one row's channel");
 
 // Arrays over tokens are (rows, tokens, heads, .), checkpoints (rows, segments, heads, vectors, V).

@@ -40,14 +40,14 @@ vector_scan(const int* table, const int* bounds, const int* segments, const Toke
             const Real* recurrent, const Real* bias, const Real* carry, Token* reads,
             Real* checkpoints, Real* before, Real* kept, int count, int segment_count, int tokens,
             int heads, int width) {
-  constexpr int GATES = Cell::GATES, VECTORS = Cell::VECTORS;
+  constexpr int GATES = Cell::GATES, VECTORS = Cell::VECTORS, APART = WIDTH + BANKS_APART;
   MC_ARENA(arena);
   Runs runs{table, bounds, segments, count};
   Sizes sizes{segment_count, tokens, heads, width};
   ScanOutput out{reads, checkpoints, before, kept};
   int head = blockIdx.y, channel = threadIdx.x >> 2, quarter = threadIdx.x & 3;
   bool real = channel < width;
-  Real* hidden = arena.take<Real>(2 * ROWS * WIDTH);
+  Real* hidden = arena.take<Real>(2 * ROWS * APART);
   Weights<WIDTH / 16, GATES> weights;
   load_columns(weights, arena, recurrent + (long long)head * width * GATES * width, width);
   Run run(runs, blockIdx.x * ROWS + owned_row());
@@ -55,18 +55,20 @@ vector_scan(const int* table, const int* bounds, const int* segments, const Toke
   Real state[VECTORS], x_now[GATES], x_next[GATES], product[GATES * ROWS];
   fetch(state, carry + run.start(head, sizes) * VECTORS * width + channel, width,
         real && carry && run.carried);
-  const Token* own_x = x + run.token(run.begin, head, sizes) * GATES * width + channel;
-  fetch(x_next, own_x, width, real && run.begin < run.end);
+  long long own = run.token(run.begin, head, sizes);
+  fetch(x_next, x + own * GATES * width + channel, width, real && run.begin < run.end);
   if (run.begin < run.end) run.enter(runs, sizes, run.begin);
-  if (first_owner()) hidden[owned_row() * WIDTH + channel] = state[0];
+  if (first_owner()) hidden[owned_row() * APART + channel] = state[0];
   __syncthreads();
   for (int step = 0, steps = steps_of_block(runs); step < steps; ++step) {
     int t = run.begin + step;
     for (int gate = 0; gate < GATES; ++gate) x_now[gate] = x_next[gate];
-    own_x += (long long)heads * GATES * width;
-    fetch(x_next, own_x, width, real && t + 1 < run.end);
-    const Real* vectors = hidden + step % 2 * ROWS * WIDTH + 4 * quarter;
-    weights.product(reinterpret_cast<const Quad*>(vectors), WIDTH / 4, 4, product);
+    own += heads;
+    fetch(x_next, x + own * GATES * width + channel, width, real && t + 1 < run.end);
+    if (real && t + AHEAD < run.end)
+      prefetch<GATES>(x + (own + (AHEAD - 1) * heads) * GATES * width + channel, width);
+    const Real* vectors = hidden + step % 2 * ROWS * APART + 4 * quarter;
+    weights.product(reinterpret_cast<const Quad*>(vectors), APART / 4, 4, product);
     Real sums[GATES];
 #pragma unroll
     for (int gate = 0; gate < GATES; ++gate) {
@@ -76,7 +78,7 @@ vector_scan(const int* table, const int* bounds, const int* segments, const Toke
     if (t < run.end && real && first_owner())
       scan_token(run, state, t, x_now, sums, own_bias, out, head, channel, sizes);
     if (t + 1 == run.border && t + 1 < run.end) run.enter(runs, sizes, t + 1);
-    Real* next = hidden + ((1 - step % 2) * ROWS + owned_row()) * WIDTH;
+    Real* next = hidden + ((1 - step % 2) * ROWS + owned_row()) * APART;
     if (first_owner()) next[channel] = state[0];
     __syncthreads();
   }

@@ -5,7 +5,7 @@
 #include "vector_weights.cuh"
 
 constexpr int BACK_QUADS = (Cell::GATES * WIDTH + 63) / 64;  // of each sixteenth of all columns
-constexpr int BACK_LENGTH = 64 * BACK_QUADS;
+constexpr int BACK_APART = 64 * BACK_QUADS + BANKS_APART;
 
 // What backward reads and writes at tokens; d_inner is that of h U_n where it differs from d_x.
 struct BackwardTokens {
@@ -15,9 +15,27 @@ struct BackwardTokens {
   Token *d_x, *d_inner;
 };
 
+// What is read at a token for one channel.
+struct Fetched {
+  Real kept[Cell::KEPT], d_read, before;
+
+  __device__ __forceinline__ void fetch_all(BackwardTokens tokens, long long at, int channel,
+                                            int width, bool real) {
+    fetch(kept, tokens.kept + at * Cell::KEPT * width + channel, width, real);
+    d_read = real ? Real(tokens.d_reads[at * width + channel]) : Real(0);
+    before = Cell::RESETS && real ? tokens.before[at * width + channel] : Real(0);
+  }
+  static __device__ __forceinline__ void ask_for(BackwardTokens tokens, long long at, int channel,
+                                                 int width) {
+    prefetch<Cell::KEPT>(tokens.kept + at * Cell::KEPT * width + channel, width);
+    prefetch(tokens.d_reads + at * width + channel);
+    if (Cell::RESETS) prefetch(tokens.before + at * width + channel);
+  }
+};
+
 // One token of the owned channel: the gradient of the state moves to before it, but for U's part.
 __device__ __forceinline__ void scan_token_back(const Run& run, Real (&d_state)[Cell::VECTORS],
-                                                int t, const Real (&kept)[Cell::KEPT],
+                                                int t, const Fetched& given,
                                                 Real (&d_product)[Cell::GATES],
                                                 BackwardTokens tokens, int head, int channel,
                                                 Sizes sizes) {
@@ -28,10 +46,9 @@ __device__ __forceinline__ void scan_token_back(const Run& run, Real (&d_state)[
     fetch(d_end, tokens.d_checkpoints + place, sizes.width, true);
     for (int e = 0; e < Cell::VECTORS; ++e) d_state[e] += d_end[e];
   }
-  d_state[0] += Real(tokens.d_reads[at * width + channel]);
+  d_state[0] += given.d_read;
   Real d_x[Cell::GATES];
-  Real h = Cell::RESETS ? tokens.before[at * width + channel] : Real(0);
-  Cell::back(kept, h, d_state, d_x, d_product);
+  Cell::back(given.kept, given.before, d_state, d_x, d_product);
   put(tokens.d_x + at * Cell::GATES * width + channel, sizes.width, d_x);
   if (Cell::RESETS) tokens.d_inner[at * width + channel] = Token(d_product[Cell::GATES - 1]);
 }
@@ -60,31 +77,34 @@ vector_scan_backward(const int* table, const int* bounds, const int* segments,
   BackwardTokens at{before, kept, d_reads, d_checkpoints, d_x, d_inner};
   int head = blockIdx.y, channel = threadIdx.x >> 2, sixteenth = threadIdx.x & 15;
   bool real = channel < width;
-  Real* d_products = arena.take<Real>(2 * ROWS * BACK_LENGTH);
-  for (int i = threadIdx.x; i < 2 * ROWS * BACK_LENGTH; i += THREADS) d_products[i] = Real(0);
+  Real* d_products = arena.take<Real>(2 * ROWS * BACK_APART);
+  for (int i = threadIdx.x; i < 2 * ROWS * BACK_APART; i += THREADS) d_products[i] = Real(0);
   Weights<BACK_QUADS, 4> weights;
   load_rows(weights, arena, recurrent + (long long)head * width * GATES * width, width);
   Run run(runs, blockIdx.x * ROWS + owned_row());
-  Real d_state[VECTORS] = {}, kept_now[Cell::KEPT], kept_next[Cell::KEPT], sums[4 * ROWS];
+  Real d_state[VECTORS] = {}, sums[4 * ROWS];
+  Fetched now, next;
   if (run.begin < run.end) run.enter(runs, sizes, run.end - 1);
-  const Real* own_kept = kept + run.token(run.end - 1, head, sizes) * Cell::KEPT * width + channel;
-  fetch(kept_next, own_kept, width, real && run.begin < run.end);
+  long long own = run.token(run.end - 1, head, sizes);
+  next.fetch_all(at, own, channel, width, real && run.begin < run.end);
   __syncthreads();
   for (int step = 0, steps = steps_of_block(runs); step < steps; ++step) {
     int t = run.end - 1 - step;
     bool active = t >= run.begin && real;
-    for (int i = 0; i < Cell::KEPT; ++i) kept_now[i] = kept_next[i];
-    own_kept -= (long long)heads * Cell::KEPT * width;
-    fetch(kept_next, own_kept, width, active && t > run.begin);
-    Real d_product[GATES] = {}, *row = d_products + (step % 2 * ROWS + owned_row()) * BACK_LENGTH;
+    now = next;
+    own -= heads;
+    next.fetch_all(at, own, channel, width, active && t > run.begin);
+    if (active && t - AHEAD >= run.begin)
+      Fetched::ask_for(at, own - (AHEAD - 1) * heads, channel, width);
+    Real d_product[GATES] = {}, *row = d_products + (step % 2 * ROWS + owned_row()) * BACK_APART;
     if (active && first_owner())
-      scan_token_back(run, d_state, t, kept_now, d_product, at, head, channel, sizes);
+      scan_token_back(run, d_state, t, now, d_product, at, head, channel, sizes);
     if (first_owner())
       for (int gate = 0; gate < GATES; ++gate) row[gate * WIDTH + channel] = d_product[gate];
     if (t > run.begin && t == run.first) run.enter(runs, sizes, t - 1);
     __syncthreads();
-    const Real* vectors = d_products + step % 2 * ROWS * BACK_LENGTH + 4 * sixteenth;
-    weights.product(reinterpret_cast<const Quad*>(vectors), BACK_LENGTH / 4, 16, sums);
+    const Real* vectors = d_products + step % 2 * ROWS * BACK_APART + 4 * sixteenth;
+    weights.product(reinterpret_cast<const Quad*>(vectors), BACK_APART / 4, 16, sums);
     fold<4 * ROWS, 16>(sums);
     d_state[0] += sums[0];
   }

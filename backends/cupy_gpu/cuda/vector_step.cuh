@@ -75,16 +75,15 @@ vector_step_backward(const int* table, const int* bounds, const int* segments, c
   if (spot.head >= heads) return;
   Run run(runs, spot.index);
   int t = run.begin + step;
-  Real d_product[Cell::GATES] = {}, d_state[Cell::VECTORS], kept_now[Cell::KEPT];
+  Real d_product[Cell::GATES] = {}, d_state[Cell::VECTORS];
+  BackwardTokens given{before, kept, d_reads, d_checkpoints, d_x, d_inner};
   Real* own = d_states + spot.of(1, count, sizes);
   if (t < run.end) {
     run.enter(runs, sizes, t);
-    long long at = run.token(t, spot.head, sizes) * Cell::KEPT * width + spot.channel;
-    fetch(kept_now, kept + at, width, true);
+    Fetched now;
+    now.fetch_all(given, run.token(t, spot.head, sizes), spot.channel, width, true);
     for (int e = 0; e < Cell::VECTORS; ++e) d_state[e] = own[e * vector_size(count, sizes)];
-    scan_token_back(run, d_state, t, kept_now, d_product,
-                    BackwardTokens{before, kept, d_reads, d_checkpoints, d_x, d_inner}, spot.head,
-                    spot.channel, sizes);
+    scan_token_back(run, d_state, t, now, d_product, given, spot.head, spot.channel, sizes);
     for (int e = 0; e < Cell::VECTORS; ++e) own[e * vector_size(count, sizes)] = d_state[e];
   }
   put(d_products + spot.of(Cell::GATES, count, sizes), width, d_product);

@@ -4,6 +4,9 @@
 #include "load_wide.cuh"
 #include "vector_rows.cuh"
 
+// Rows of vectors in shared memory lie so much more apart, that four of them hit different banks.
+constexpr int BANKS_APART = 8;
+
 // Quads of each thread: a block of 128 channels has no more than 128 registers for one.
 #ifndef MC_HELD
 #define MC_HELD 16
