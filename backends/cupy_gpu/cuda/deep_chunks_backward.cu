@@ -48,7 +48,8 @@ __device__ __forceinline__ void segment_backward(const Call& c, const Gradients&
   auto back = [&](int step, Real* before, Real*) {
     block_backward(c, blocks.span(c, p, step), x, y, g, before, room);
   };
-  walk_back(replay, blocks.count(), const_cast<Real*>(start), 0, advance, back);
+  auto run = [&](Stretch stretch) { sow(replay, stretch, advance); };
+  walk_back(replay, blocks.count(), const_cast<Real*>(start), 0, run, back);
 }
 
 // Gradients of `deep_chunks`, as of `deep_scan_backward`; of the scratch the first `more` places hold

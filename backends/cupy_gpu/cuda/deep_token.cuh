@@ -11,6 +11,12 @@
 #include "deep_image.cuh"
 #include "gelu.cuh"
 
+#ifdef MC_KEYS
+constexpr int KEYS = MC_KEYS;  // K, rounded up, of a perceptron in registers
+#else
+constexpr int KEYS = 0;
+#endif
+
 // Vectors of the token at hand, in shared memory: of length K, of length E, and one per warp.
 struct Vectors {
   Real *k, *q, *v, *said, *error, *force;
@@ -20,6 +26,7 @@ struct Vectors {
 
 __device__ __forceinline__ Vectors take_vectors(Arena& arena, int keys, int width) {
   Vectors x;
+  keys = max(keys, KEYS);
   x.k = arena.take<Real>(keys);
   x.q = arena.take<Real>(keys);
   x.v = arena.take<Real>(keys);
@@ -33,12 +40,13 @@ __device__ __forceinline__ Vectors take_vectors(Arena& arena, int keys, int widt
   return x;
 }
 
-// k, q, v of a token. Ends with a barrier.
+// k, q, v of a token, padded by zeros. Ends with a barrier.
 __device__ __forceinline__ void load_token(const Call& c, long long at, const Vectors& x) {
-  for (int i = threadIdx.x; i < c.keys; i += blockDim.x) {
-    x.k[i] = Real(c.k[at * c.keys + i]);
-    x.q[i] = Real(c.q[at * c.keys + i]);
-    x.v[i] = Real(c.v[at * c.keys + i]);
+  for (int i = threadIdx.x; i < max(c.keys, KEYS); i += blockDim.x) {
+    bool real = i < c.keys;
+    x.k[i] = real ? Real(c.k[at * c.keys + i]) : Real(0);
+    x.q[i] = real ? Real(c.q[at * c.keys + i]) : Real(0);
+    x.v[i] = real ? Real(c.v[at * c.keys + i]) : Real(0);
   }
   __syncthreads();
 }

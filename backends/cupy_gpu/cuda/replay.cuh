@@ -20,22 +20,28 @@ struct Replay {
   __device__ __forceinline__ Real* work() const { return states; }
 };
 
-// Runs `advance(step, before, after)` for begin <= step < end, keeping every `every`-th state.
+// Steps begin <= step < end of a replay, of which every `every`-th state is kept on a level.
+struct Stretch {
+  int level, begin, end, every;
+  Real* first;
+};
+
+// Runs `advance(step, before, after)` for a stretch; states between go through the state of work.
 template <class Advance>
-__device__ __forceinline__ void sow(const Replay& replay, int level, int begin, int end, int every,
-                                    Real* first, Advance advance) {
-  for (int step = begin; step < end; ++step) {
-    int done = step - begin, next = done + 1;
-    Real* before = done % every ? replay.work() : replay.state(level, done / every, first);
-    Real* after = next % every ? replay.work() : replay.state(level, next / every, first);
+__device__ __forceinline__ void sow(const Replay& replay, Stretch s, Advance advance) {
+  for (int step = s.begin; step < s.end; ++step) {
+    int done = step - s.begin, next = done + 1;
+    Real* before = done % s.every ? replay.work() : replay.state(s.level, done / s.every, s.first);
+    Real* after = next % s.every ? replay.work() : replay.state(s.level, next / s.every, s.first);
     advance(step, before, after);
   }
 }
 
-// Calls `back(step, before, after)` for the steps count - 1 to 0; `after` is there if `afters`.
-template <class Advance, class Back>
+// Calls `run(stretch)` to replay, which is to `sow`, and `back(step, before, after)` for the steps
+// count - 1 to 0; `after` is there if `afters`.
+template <class Run, class Back>
 __device__ __forceinline__ void walk_back(const Replay& replay, int count, Real* start, int afters,
-                                          Advance advance, Back back) {
+                                          Run run, Back back) {
   int tops = (count + replay.top - 1) / replay.top, from = 0;
   for (int i = tops - 1; i >= 0; --i) {
     int top = i * replay.top, top_end = min(top + replay.top, count);
@@ -46,18 +52,15 @@ __device__ __forceinline__ void walk_back(const Replay& replay, int count, Real*
       for (int level = from; level < 3; ++level) {
         outer = replay.state(0, i, start);
         inner = replay.state(1, j, outer);
-        int first = level == 0 ? 0 : level == 1 ? top : begin;
-        int last = level == 0   ? (tops - 1) * replay.top
-                   : level == 1 ? top + (middles - 1) * replay.middle
-                                : end - 1 + afters;
-        int every = level == 0 ? replay.top : level == 1 ? replay.middle : 1;
-        sow(replay, level, first, last, every, level == 0 ? start : level == 1 ? outer : inner,
-            advance);
+        Stretch stretch{0, 0, (tops - 1) * replay.top, replay.top, start};
+        if (level == 1)
+          stretch = {1, top, top + (middles - 1) * replay.middle, replay.middle, outer};
+        if (level == 2) stretch = {2, begin, end - 1 + afters, 1, inner};
+        run(stretch);
       }
       from = 2;
       for (int step = end - 1; step >= begin; --step)
-        back(step, replay.state(2, step - begin, inner),
-             replay.state(2, step - begin + 1, inner));
+        back(step, replay.state(2, step - begin, inner), replay.state(2, step - begin + 1, inner));
     }
     from = 1;
   }
