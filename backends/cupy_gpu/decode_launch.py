@@ -11,6 +11,9 @@ THREADS = 256
 BLOCKS = 512
 """Blocks that fill a large GPU: checkpoints are shared out so that there are about as many."""
 
+CONTEXTS = 32
+"""Contexts of checkpoints that are worth a block."""
+
 
 class Launcher:
     """The kernels of one composition: four a token, and nothing but kernels.
@@ -21,7 +24,8 @@ class Launcher:
 
     def __init__(self, device: Device, decoding: Decoding, memory: Memory) -> None:
         self.device, self.sizes = device, sizes_of(decoding)
-        self._plan, self._factors = plan_of(decoding), factors_of(decoding)
+        self._plan, (self._scale, self._rate) = plan_of(decoding), factors_of(decoding)
+        self._routes = decoding.readout.routing is not None
         variant = variant_of(decoding, memory.online.dtype.name)
         names = ("token", "read", "finish", "advance")
         self._kernels = [device.kernel(variant, f"decode_{name}") for name in names]
@@ -32,10 +36,9 @@ class Launcher:
         """Scratch as large as the memory asks for."""
         xp, sizes, slots = self.device.xp, self.sizes, memory.slots
         entries, dtype = len(memory.books) * sizes.heads, memory.online.dtype
-        self._weights, self._logits = (xp.zeros((entries, slots), dtype) for _ in range(2))
-        self._chosen = xp.zeros((entries, max(sizes.top_k, 1)), "int32")
+        self._logits = xp.zeros((entries, slots), dtype)
+        self._own_logits, self._shares = (xp.zeros(entries, dtype) for _ in range(2))
         self._answers, self._offsets = (xp.zeros((entries, sizes.values), dtype) for _ in range(2))
-        self._shares = xp.zeros(entries, dtype)
         parts = max(entries, min(BLOCKS, entries * slots))
         self._partial = xp.zeros((parts, sizes.values), dtype)
 
@@ -46,33 +49,33 @@ class Launcher:
         self._write(token, memory, fed, entries)
         if parts:
             self._read(token, memory, fed, (entries, parts))
-        lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots, parts)
+        lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots)
         given = (self._answers, self._shares, self._partial, fed, memory.closes, memory.online)
         kept = (memory.keys, memory.books, memory.checkpoints, memory.scales, memory.contexts, y)
         _, _, finish, advance = self._kernels
-        finish((entries,), (THREADS,), (*given, *kept, self._plan, *lengths), 0)
+        finish((entries,), (THREADS,), (*given, *kept, self._plan, *lengths, sizes.top_k, parts), 0)
         blocks = (-(-len(y) // THREADS),)
         advance(blocks, (THREADS,), (fed, memory.books, memory.closes, len(y), slots), 0)
 
     def _write(self, token: Token, memory: Memory, fed: Array | None, entries: int) -> None:
-        sizes = self.sizes
+        sizes, slots = self.sizes, memory.slots
         known = (fed, memory.online, memory.keys, memory.contexts, memory.books)
-        found = (self._weights, self._chosen, self._answers, self._shares, self._logits)
-        lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, memory.slots)
-        told = (self._plan, *lengths, sizes.top_k, *self._factors)
-        given = (*token.written, *known, *found, self._offsets, *told)
-        shared = self._shared(3 * THREADS + 5 * (sizes.keys + 4) + 8)
-        self._kernels[0]((entries,), (THREADS,), given, shared)
+        found = (self._logits, self._own_logits, self._answers, self._offsets, self._plan)
+        lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots)
+        given = (*token.written, *known, *found, *lengths, self._scale)
+        logits = max(1, min(slots // CONTEXTS, BLOCKS // entries)) if slots and self._routes else 0
+        shared = self._shared(2 * THREADS + 5 * (sizes.keys + 4))
+        self._kernels[0]((entries, 1 + logits), (THREADS,), given, shared)
 
     def _read(self, token: Token, memory: Memory, fed: Array | None, grid: tuple[int, int]) -> None:
         sizes = self.sizes
         known = (self._offsets, fed, memory.checkpoints, memory.scales, memory.books)
-        found = (self._weights, self._chosen, self._partial, self._plan)
+        found = (self._logits, self._own_logits, self._shares, self._partial, self._plan)
         lengths = (sizes.heads, sizes.asked, sizes.rows, sizes.width, sizes.values, memory.slots)
-        given = (*token.asked, *known, *found, *lengths, sizes.top_k)
-        shared = self._shared(2 * THREADS + sizes.asked + 2 * 16 + 16)
+        given = (*token.asked, *known, *found, *lengths, sizes.top_k, self._rate)
+        shared = self._shared(4 * THREADS + sizes.asked + 2 * sizes.top_k + 64)
         self._kernels[1](grid, (THREADS,), given, shared)
 
     def _shared(self, reals: int) -> int:
-        """Bytes for so many numbers, and a few pairs of a number and an age."""
+        """Bytes for so many numbers, and what whole lines and a few other things take."""
         return self._itemsize * reals + 16 * 16

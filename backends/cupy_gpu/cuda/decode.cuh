@@ -28,6 +28,11 @@ struct Books {  // of a row of the batch
   int count, head, length, position;
 };
 
+// How many of the checkpoints are read.
+__device__ __forceinline__ int counted(int held, int top_k) {
+  return top_k > 0 && held > top_k ? top_k : held;
+}
+
 // The slot of a checkpoint, the oldest being 0.
 __device__ __forceinline__ int slot_of(Books books, int age, int slots) {
   return (books.head + age) % slots;
@@ -41,6 +46,18 @@ struct Place {
       : entry(blockIdx.x), row(entry / heads), head(entry % heads) {
     if (fed) row = fed[row];
     at = (long long)row * heads + head;
+  }
+};
+
+// How `count` checkpoints are shared out: block number `part` of `parts` reads those from `begin` to
+// before `end`, and those from `used` on read none.
+struct Share {
+  int begin, end, used;
+  __device__ __forceinline__ Share(int count, int part, int parts) {
+    int each = max((count + parts - 1) / parts, 1);
+    begin = min(part * each, count);
+    end = min(begin + each, count);
+    used = (count + each - 1) / each;
   }
 };
 

@@ -7,13 +7,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     decode_finish(const Real* answers, const Real* shares, const Real* partial, const int* fed,
                   const int* closes, const Real* online, Real* key_sums, const Books* all_books,
                   Code* codes, float* scales, Real* contexts, Real* y, int plan_bits, int heads,
-                  int keys, int rows, int width, int values, int slots, int parts) {
+                  int keys, int rows, int width, int values, int slots, int top_k, int parts) {
   Plan plan{plan_bits};
   Place place(fed, heads);
   Books books = all_books[place.row];
+  int used = slots ? Share(counted(books.count, top_k), 0, parts).used : 0;
   for (int j = threadIdx.x; j < values; j += THREADS) {
     Real sum = (slots ? shares[place.entry] : Real(1)) * answers[(long long)place.entry * values + j];
-    for (int part = 0; part < parts; ++part)
+    for (int part = 0; part < used; ++part)
       sum += partial[((long long)place.entry * parts + part) * values + j];
     y[(long long)place.entry * values + j] = sum;
   }

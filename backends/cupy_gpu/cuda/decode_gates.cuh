@@ -1,76 +1,85 @@
-// Gates of one token of one head: by content, by choice among contents, or by age.
+// Gates of one token of one head: by content, by choice among contents, or by age. Every block that
+// reads some of the checkpoints works them out from all logits, for itself.
 #pragma once
 #include "decode.cuh"
 
-// Largest value and its lowest age among `count`, over the block; `best` holds a pair per warp.
 struct Best {
   Real value;
   int age;
 };
 
-__device__ __forceinline__ Best better(Best a, Best b) {
-  return b.value > a.value || (b.value == a.value && b.age < a.age) ? b : a;
+__device__ __forceinline__ bool before(Best a, Best b) {  // in the order of choice
+  return a.value > b.value || (a.value == b.value && a.age < b.age);
 }
 
-__device__ __forceinline__ Best block_best(const Real* logits, int count, Best* scratch) {
-  Best own = {Real(LOWEST), 0x7fffffff};
-  for (int age = threadIdx.x; age < count; age += THREADS) own = better(own, {logits[age], age});
-  for (int bits = 16; bits; bits >>= 1)
-    own = better(own, {__shfl_xor_sync(EVERY_LANE, own.value, bits),
-                       __shfl_xor_sync(EVERY_LANE, own.age, bits)});
+// The first in the order of choice of `count` logits that comes after `last`; `scratch` holds a pair
+// per warp. An age of `count` if there is none, which is so where logits are NaN.
+__device__ __forceinline__ Best next_best(const Real* logits, int count, Best last, Best* scratch) {
+  Best own = {Real(LOWEST), count};
+  for (int age = threadIdx.x; age < count; age += THREADS) {
+    Best here = {logits[age], age};
+    if (before(last, here) && before(here, own)) own = here;
+  }
+  for (int bits = 16; bits; bits >>= 1) {
+    Best other = {__shfl_xor_sync(EVERY_LANE, own.value, bits),
+                  __shfl_xor_sync(EVERY_LANE, own.age, bits)};
+    if (before(other, own)) own = other;
+  }
   if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = own;
   __syncthreads();
   own = scratch[0];
-  for (int warp = 1; warp < THREADS / 32; ++warp) own = better(own, scratch[warp]);
+  for (int warp = 1; warp < THREADS / 32; ++warp)
+    if (before(scratch[warp], own)) own = scratch[warp];
   __syncthreads();
   return own;
 }
 
-// Moves the logits of the `top_k` best to the front of `weights`, their ages to `chosen`.
-__device__ __forceinline__ void choose(Real* logits, int count, int top_k, Real* weights,
-                                       int* chosen, Best* scratch) {
+// The `top_k` best logits and their ages; ends with a barrier.
+__device__ __forceinline__ void choose(const Real* logits, int count, int top_k, Real* scores,
+                                       int* ages, Best* scratch) {
+  Best last = {-Real(LOWEST), -1};
   for (int rank = 0; rank < top_k; ++rank) {
-    Best best = block_best(logits, count, scratch);
+    last = next_best(logits, count, last, scratch);
+    int age = last.age < count ? last.age : rank;
     if (threadIdx.x == 0) {
-      chosen[rank] = best.age;
-      weights[rank] = best.value;
-      logits[best.age] = Real(LOWEST);
+      scores[rank] = logits[age];
+      ages[rank] = age;
     }
-    __syncthreads();
   }
-}
-
-// weights[i] <- exp(weights[i] - m) / sum, with `own` in the softmax if `inside`; returns its share.
-__device__ __forceinline__ Real soften(Real* weights, int count, Real own, bool inside,
-                                       Real* scratch) {
-  Real largest = inside ? own : Real(LOWEST);
-  for (int i = threadIdx.x; i < count; i += THREADS) largest = max(largest, weights[i]);
-  largest = warp_max(largest);
-  if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = largest;
   __syncthreads();
-  for (int warp = 0; warp < THREADS / 32; ++warp) largest = max(largest, scratch[warp]);
-  __syncthreads();
-  Real sum = Real(0);
-  for (int i = threadIdx.x; i < count; i += THREADS) {
-    weights[i] = exp(weights[i] - largest);
-    sum += weights[i];
-  }
-  sum = block_sum(sum, scratch);
-  if (inside) sum += exp(own - largest);
-  for (int i = threadIdx.x; i < count; i += THREADS) weights[i] /= sum;
-  __syncthreads();
-  return inside ? exp(own - largest) / sum : Real(1);
 }
 
 // What the checkpoint of an age counts for among `count`, and the online memory beside them.
 __device__ __forceinline__ Real weight_of(Plan plan, int age, int count, Real rate) {
   if (plan.weights() == UNIFORM) return Real(1) / Real(count + 1);
   if (plan.weights() != FADING) return Real(1);
-  Real weight = age == 0 ? Real(1) : rate;
-  for (int newer = age; newer < count; ++newer) weight *= Real(1) - rate;
-  return weight;
+  return (age == 0 ? Real(1) : rate) * Real(pow(Real(1) - rate, Real(count - age)));
 }
 __device__ __forceinline__ Real online_weight(Plan plan, int count, Real rate) {
   if (plan.weights() == UNIFORM) return Real(1) / Real(count + 1);
   return plan.weights() == FADING && count ? rate : Real(1);
 }
+
+struct Gates {
+  const Real* scores;  // logits of those that are read
+  const int* ages;     // null where all are, the oldest first
+  int held, count;     // checkpoints that there are, and that are read
+  Real largest, sum, share;  // of the softmax; the online memory's gate
+
+  __device__ __forceinline__ int age(int i) const { return ages ? ages[i] : i; }
+  __device__ __forceinline__ Real weight(Plan plan, int i, Real rate) const {
+    if (plan.weights() == ROUTED) return exp(scores[i] - largest) / sum;
+    return weight_of(plan, i, held, rate);
+  }
+  // A softmax over what is read, and over the online memory if its logit `own` is `inside`.
+  __device__ __forceinline__ void soften(Real own, bool inside, Real* scratch) {
+    largest = inside ? own : Real(LOWEST);
+    for (int i = threadIdx.x; i < count; i += THREADS) largest = max(largest, scores[i]);
+    largest = block_max(largest, scratch);
+    sum = Real(0);
+    for (int i = threadIdx.x; i < count; i += THREADS) sum += exp(scores[i] - largest);
+    sum = block_sum(sum, scratch);
+    if (inside) sum += exp(own - largest);
+    share = inside ? exp(own - largest) / sum : Real(1);
+  }
+};

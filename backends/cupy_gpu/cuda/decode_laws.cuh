@@ -84,18 +84,33 @@ struct Right {
   }
 };
 
-// The memory after the token; returns what this thread's column of it answers.
-__device__ __forceinline__ Real write_memory(const Sides& sides, Right sides_right, Plan plan,
-                                      const Online& online, Real* scratch) {
-  int lane = threadIdx.x % LANES;
+// The memory after the token; returns what this thread's column of it answers. Rows are fetched
+// AHEAD at a time, for what is stored between two fetches would make the second wait.
+constexpr int AHEAD = 8;
+__device__ __forceinline__ Real write_memory(const Sides& sides, Right column, Plan plan,
+                                             const Online& online, Real* scratch) {
+  int lane = threadIdx.x % LANES, part = threadIdx.x / LANES;
   bool twice = plan.law() == REMOVES || plan.law() == REPEATS;
   bool key_column = plan.law() == REPEATS && lane == online.values;
-  return column_sum(online.keys, scratch, [&](int i) {
-    Real now = sides.decay[i] * online.before(i, lane) + sides.left[i] * sides_right.right;
-    if (twice) now += sides.again[i] * sides_right.other;
-    if (lane < online.width) online.state[i * online.width + lane] = key_column ? sides.key[i] : now;
-    return now * sides.query[i];
-  });
+  Real own = Real(0), held[AHEAD];
+  for (int first = part; first < online.keys && part < PARTS; first += AHEAD * PARTS) {
+#pragma unroll
+    for (int e = 0; e < AHEAD; ++e) {
+      int i = first + e * PARTS;
+      held[e] = i < online.keys ? online.before(i, lane) : Real(0);
+    }
+#pragma unroll
+    for (int e = 0; e < AHEAD; ++e) {
+      int i = first + e * PARTS;
+      if (i >= online.keys) break;
+      Real now = sides.decay[i] * held[e] + sides.left[i] * column.right;
+      if (twice) now += sides.again[i] * column.other;
+      if (lane < online.width)
+        online.state[i * online.width + lane] = key_column ? sides.key[i] : now;
+      own += now * sides.query[i];
+    }
+  }
+  return column_total(own, scratch);
 }
 
 // The row behind the matrix: the running maximum, or the values of the token.

@@ -1,6 +1,7 @@
 // The checkpoints' part in a token's answer, read once each by as many blocks as fill the device.
 #pragma once
 #include "decode_codes.cuh"
+#include "decode_gates.cuh"
 
 struct Stored {  // checkpoints of a head of a row: states (rows, width), of which `asked` are read
   const Code* codes;
@@ -17,6 +18,7 @@ struct Stored {  // checkpoints of a head of a row: states (rows, width), of whi
     const Code* state = codes + slot * rows * width;
     Real own = Real(0);
     if (lane < width && part < PARTS)
+#pragma unroll 8
       for (int k = part; k < asked; k += PARTS) {
         Real factor = SCALED ? query[k] * Real(scales[slot * rows + k]) : query[k];
         own += factor * Real(state[k * width + lane]);
@@ -55,44 +57,73 @@ __device__ __forceinline__ Real gated_answer(Real own, int values, Real offset, 
   return threadIdx.x < LANES ? sigmoid(offset + sum) * answer : Real(0);
 }
 
+// The gates of the token, by every block for itself; the first of an entry tells the online one.
+__device__ __forceinline__ Gates find_gates(const Real* logits, const Real* own_logits, Real* shares,
+                                            Plan plan, Place place, int held, int top_k, Real rate,
+                                            Arena& arena, Real* scratch) {
+  Gates gates{logits, nullptr, held, held, Real(0), Real(1), online_weight(plan, held, rate)};
+  if (plan.weights() == ROUTED) {
+    Real* scores = arena.take<Real>(top_k);
+    int* ages = arena.take<int>(top_k);
+    Best* best = arena.take<Best>(THREADS / 32);
+    if (top_k > 0 && held > top_k) {
+      choose(logits, held, top_k, scores, ages, best);
+      gates.scores = scores;
+      gates.ages = ages;
+      gates.count = top_k;
+    }
+    gates.soften(own_logits[place.entry], !plan.outside(), scratch);
+  }
+  if (blockIdx.y == 0 && threadIdx.x == 0) shares[place.entry] = gates.share;
+  return gates;
+}
+
 // Part of the sum over checkpoints, by block (entry, part): partial (entries, parts, V).
 extern "C" __global__ void __launch_bounds__(THREADS)
     decode_read(const Real* q, const Real* gate_cached, const Real* offsets, const int* fed,
-                const Code* codes, const float* scales, const Books* all_books, const Real* weights,
-                const int* chosen, Real* partial, int plan_bits, int heads, int asked, int rows,
-                int width, int values, int slots, int top_k) {
+                const Code* codes, const float* scales, const Books* all_books, const Real* logits,
+                const Real* own_logits, Real* shares, Real* partial, int plan_bits, int heads,
+                int asked, int rows, int width, int values, int slots, int top_k, Real rate) {
   Plan plan{plan_bits};
   Place place(fed, heads);
   Books books = all_books[place.row];
   Stored stored{codes, scales, asked, rows, width, values};
   int lane = threadIdx.x % LANES, parts = gridDim.y;
+  Share share(counted(books.count, top_k), blockIdx.y, parts);
+  if (blockIdx.y > 0 && blockIdx.y >= share.used) return;
   MC_ARENA(arena);
   Real* scratch = arena.take<Real>(PARTS * LANES);
   Real* whole = arena.take<Real>(LANES);
   Real* lasts = arena.take<Real>(2 * PARTS);
   Real* query = arena.take<Real>(asked);
+  Real* weights = arena.take<Real>(THREADS);
+  int* places = arena.take<int>(THREADS);
   for (int i = threadIdx.x; i < asked; i += THREADS) {
     Real x = q ? q[(long long)place.entry * asked + i] : Real(1);
     query[i] = plan.mapped() ? positive(x) : x;
   }
-  __syncthreads();
-  bool choice = top_k > 0 && books.count > top_k;
-  int count = choice ? top_k : books.count;
-  int begin = int((long long)count * blockIdx.y / parts);
-  int end = int((long long)count * (blockIdx.y + 1) / parts);
+  Gates gates = find_gates(logits + (long long)place.entry * slots, own_logits, shares, plan, place,
+                           books.count, top_k, rate, arena, scratch);
   bool gated = plan.weights() == ANSWERED;
   Real offset = gated && lane < values ? offsets[(long long)place.entry * values + lane] : Real(0);
+  const Real* matrix = gate_cached + (gated ? (long long)place.head * values * values : 0);
   Real total = Real(0);
-  for (int i = begin; i < end; ++i) {
-    int age = choice ? chosen[place.entry * top_k + i] : i;
-    long long slot = place.at * slots + slot_of(books, age, slots);
+  for (int i = share.begin; i < share.end; ++i) {
+    int turn = (i - share.begin) % THREADS;
+    if (turn == 0) {  // what the next checkpoints count for, and where they lie
+      __syncthreads();
+      int ours = i + threadIdx.x;
+      if (ours < share.end) {
+        weights[threadIdx.x] = gates.weight(plan, ours, rate);
+        places[threadIdx.x] = slot_of(books, gates.age(ours), slots);
+      }
+      __syncthreads();
+    }
+    long long slot = place.at * slots + places[turn];
     Real own = plan.division() == UNDIVIDED
                    ? stored.answer(slot, query)
                    : divided_answer(stored, plan, slot, query, lasts, i);
-    total += gated ? gated_answer(own, values, offset,
-                                  gate_cached + (long long)place.head * values * values, whole,
-                                  scratch)
-                   : weights[(long long)place.entry * slots + i] * own;
+    total += gated ? gated_answer(own, values, offset, matrix, whole, scratch) : weights[turn] * own;
   }
   total = column_total(total, scratch);
   if (threadIdx.x < LANES && lane < values)
