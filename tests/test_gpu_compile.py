@@ -13,7 +13,7 @@ from mcore.testing.samples import RULE_INPUTS
 
 ARCHITECTURES = (80, 90, 100)
 READOUTS = ("grm", {"kind": "ssc", "top_k": 2}, "soup", "residual", "sigmoid")
-DECODED = ("gated_delta", "gla")
+DECODED = ("gated_delta", "mlstm", "lstm", "gru", "slstm")
 SHARED = 163 << 10
 """Bytes of shared memory that a block may have on sm_80; later ones have more."""
 

@@ -60,6 +60,13 @@ def test_gates_made_of_answers(rule: Any) -> None:
     hold(composition_of(rule, "sigmoid"))
 
 
+@pytest.mark.parametrize("rule", ["lstm", "gru", "slstm"])
+def test_vector_memories(rule: str) -> None:
+    asked: list[Any] = ["grm", SSC, "residual", "sigmoid"]
+    for start, readout in zip(("independent", "checkpoint") * 2, asked, strict=True):
+        hold(composition_of(rule, readout, start=start, cache={"limit": 2}))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 def test_a_cache_in_few_bytes(dtype: str) -> None:
     for rule in ("gated_delta", "mlstm"):
@@ -115,7 +122,7 @@ def test_a_token_waits_for_nothing() -> None:
     assert (traffic.down, traffic.up) == (0, 0)
 
 
-@pytest.mark.parametrize("rule", ["gated_linear", "retention"])
+@pytest.mark.parametrize("rule", ["gated_linear", "retention", "lstm"])
 def test_a_graph_of_a_token(rule: str) -> None:
     """Captured once and replayed, past borders and a cache that grows, it answers like `feed`."""
     fed = Fed(composition_of(rule, {"kind": "grm", "temperature": True}))

@@ -1,4 +1,4 @@
-"""Mistakes planted in the kernels themselves are found by the tests that hold them to the reference."""
+"""Mistakes planted in the kernels themselves are found by what holds them to the reference."""
 
 import os
 import subprocess
@@ -17,41 +17,77 @@ from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 from mcore.testing.agreement import answer
 from mcore.testing.strategies import Example, Sizes
 
-HERE = Path(__file__).parent
+PROGRAM = Path(__file__).parent / "gpu_sanitized.py"
+MISTAKES = {
+    "missing barrier": (
+        "column, min(COLUMNS, seen.high - column), keys);\n    __syncthreads();",
+        "column, min(COLUMNS, seen.high - column), keys);",
+    ),
+    "wrong stride": ("to[at / N * apart + at % N] = from", "to[at / N * N + at % N] = from"),
+    "a logit too many": ("x = seen.sees(i, column + c) ? x", "x = true ? x"),
+}
 
 
-def found(recurrence: str, readout: str, edit: Callable[[str], str] | None) -> bool:
-    """Whether holding a memory to the reference fails."""
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(mistake: str) -> None:
+    before, after = MISTAKES[mistake]
+    planted = []
+
+    def edit(text: str) -> str:
+        planted.append(before in text)
+        return text.replace(before, after)
+
+    with pytest.raises(AssertionError, match="off by"):
+        hold_with(edit)
+    assert any(planted), "nothing was planted: the kernels have changed"
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    hold_with(None)
+
+
+def hold_with(edit: Callable[[str], str] | None) -> None:
+    """A memory held to the reference on a device whose sources are edited."""
     composition: Any = {
-        "recurrence": recurrence,
+        "recurrence": "gated_linear",
         "segmentation": {"kind": "constant", "length": 9},
-        "readout": readout,
+        "readout": "grm",
         "start": "independent",
     }
     gpu = CupyBackend(device=EmulatedDevice(seed=3, edit=edit))
     memory = mcore.memory(**composition, backend=Held("float64", gpu=gpu), dtype="float64")
-    try:
-        answer(memory, Example(composition, Sizes(1, 21, 1, 17, 16), 0))
-    except (AssertionError, RuntimeError):
-        return True
-    return False
+    answer(memory, Example(composition, Sizes(1, 40, 1, 17, 16), 0))
 
 
-def without(before: str, after: str, count: int) -> Callable[[str], str]:
-    """An edit of those sources that have `before`: its occurrence number `count` becomes `after`."""
-
-    def edit(text: str) -> str:
-        parts = text.split(before)
-        if len(parts) <= count:
-            return text
-        return before.join(parts[:count]) + after + before.join(parts[count:])
-
-    return edit
+def test_kernels_stay_inside_their_arrays() -> None:
+    """Every family under the address and undefined-behaviour sanitizers, forward and backward."""
+    done = sanitized()
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert len(done.stdout.splitlines()) == len(MEMORIES)
 
 
-BARRIER = "__syncthreads();"
-MISTAKES: dict[str, tuple[str, str, Callable[[str], str]]] = {}
+def test_a_load_out_of_bounds_is_found() -> None:
+    done = sanitized("unbounded")
+    assert "heap-buffer-overflow" in done.stderr, done.stderr[-2000:]
+    assert "load.cuh" in done.stderr
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
-    assert not found("gated_linear", "grm", None)
+def sanitized(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The program, with the sanitizers' libraries loaded before Python's."""
+    libraries = [_library(name) for name in ("libasan.so", "libubsan.so")]
+    if not all(libraries):
+        pytest.skip("g++ has no sanitizers here")
+    quiet = "detect_leaks=0:detect_stack_use_after_return=0"
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments],
+        env={**os.environ, "LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": quiet},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _library(name: str) -> str:
+    asked = ["g++", f"-print-file-name={name}"]
+    path = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    return path if "/" in path else ""

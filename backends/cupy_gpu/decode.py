@@ -1,5 +1,8 @@
 """Decoding: a memory on the device that is fed token by token, in place: four kernels a token."""
 
+from collections.abc import Mapping
+from math import prod
+
 import numpy as np
 
 from mcore.arrays import Array
@@ -94,11 +97,10 @@ class CupyDecoder:
     def token_arrays(self) -> dict[str, Array]:
         """Zeros of the shapes of one token's inputs."""
         decoding, dims = self.decoding, self.decoding.dims._replace(T=1)
-        lengths = dims._asdict() | decoding.rule.sizes(dims.K, dims.V)
+        lengths = dims._asdict() | decoding.rule.fixed
         declared = decoding.rule.inputs | decoding.readout.inputs
-        shapes = {name: tuple(map(lengths.get, axes.split())) for name, axes in declared.items()}
-        dtype = self.memory.online.dtype
-        return {name: self.device.xp.zeros(shape, dtype) for name, shape in shapes.items()}
+        zeros, dtype = self.device.xp.zeros, self.memory.online.dtype
+        return {name: zeros(_shape(axes, lengths), dtype) for name, axes in declared.items()}
 
     def launch(self, token: Token, y: Array) -> None:
         """The kernels of a token alone, into y (B, 1, H, V): what a CUDA graph can capture."""
@@ -120,3 +122,8 @@ class CupyDecoder:
         self.memory = grown(self.device, self.memory, slots)
         self.books.widen(slots)
         self._launcher.reserve(self.memory)
+
+
+def _shape(axes: str, lengths: Mapping[str, int]) -> tuple[int, ...]:
+    """Of an input, e.g. `B T H G*V`."""
+    return tuple(prod(lengths[name] for name in axis.split("*")) for axis in axes.split())

@@ -64,7 +64,7 @@ class Launcher:
         lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots)
         given = (*token.written, *known, *found, *lengths, self._scale)
         logits = max(1, min(slots // CONTEXTS, BLOCKS // entries)) if slots and self._routes else 0
-        shared = self._shared(2 * THREADS + 5 * (sizes.keys + 4))
+        shared = self._shared(2 * THREADS + 5 * (sizes.keys + 4) + sizes.gates * sizes.values)
         self._kernels[0]((entries, 1 + logits), (THREADS,), given, shared)
 
     def _read(self, token: Token, memory: Memory, fed: Array | None, grid: tuple[int, int]) -> None:

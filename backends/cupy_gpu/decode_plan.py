@@ -16,6 +16,9 @@ LAWS = {
 }
 """How a token is written to a matrix memory; see `cuda/decode_laws.cuh`."""
 
+VECTORS = {"lstm": 4, "gru": 3, "slstm": 4}
+"""Gates of the memories that are vectors, of which the first is read."""
+
 WIDEST = 256
 """Numbers in a row of a state: a block holds one."""
 
@@ -33,7 +36,7 @@ def decodes(decoding: Decoding) -> bool:
     router = readout.routing
     lots = router is not None and router.seed is not None
     return (
-        rule.kind in LAWS
+        (rule.kind in LAWS or _is_asked(decoding))
         and (readout.kind in plain or (readout.kind == "soup" and rule.linear_read))
         and not lots
         and not (cache.limit is not None and cache.evict != "oldest")
@@ -41,6 +44,12 @@ def decodes(decoding: Decoding) -> bool:
         and decoding.skip is None
         and sizes_of(decoding).width <= WIDEST
     )
+
+
+def _is_asked(decoding: Decoding) -> bool:
+    """Whether the memory is vectors, which have no query that could be the router's."""
+    readout = decoding.readout
+    return decoding.rule.kind in VECTORS and (readout.routing is None or "u" in readout.inputs)
 
 
 class Sizes(NamedTuple):
@@ -51,6 +60,7 @@ class Sizes(NamedTuple):
         rows, width: of a state.
         asked: rows of a state that a query meets.
         top_k: checkpoints that are read; 0 for all.
+        gates: of a vector memory, else 0.
     """
 
     heads: int
@@ -60,6 +70,7 @@ class Sizes(NamedTuple):
     width: int
     asked: int
     top_k: int
+    gates: int
 
 
 def sizes_of(decoding: Decoding) -> Sizes:
@@ -67,14 +78,16 @@ def sizes_of(decoding: Decoding) -> Sizes:
     dims, router = decoding.dims, decoding.readout.routing
     rows, width = decoding.rule.state_shape(dims)
     top_k = (router.top_k or 0) if router else 0
-    return Sizes(dims.H, dims.K, dims.V, rows, width, dims.K, top_k)
+    gates = VECTORS.get(decoding.rule.kind, 0)
+    return Sizes(dims.H, dims.K, dims.V, rows, width, 1 if gates else dims.K, top_k, gates)
 
 
 def variant_of(decoding: Decoding, dtype: str) -> Variant:
     """The kernels of a composition."""
     width = -(-sizes_of(decoding).width // 16) * 16
     code = CODES[decoding.cache.dtype] if decoding.cache.dtype != dtype else CODES[None]
-    return Variant("decode", dtype, dtype, (("MC_WIDTH", width), ("MC_CODE", code)))
+    family = f"decode_{decoding.rule.kind}" if decoding.rule.kind in VECTORS else "decode"
+    return Variant(family, dtype, dtype, (("MC_WIDTH", width), ("MC_CODE", code)))
 
 
 def plan_of(decoding: Decoding) -> int:

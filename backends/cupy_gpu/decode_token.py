@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from mcore.arrays import Array
 from mcore.backend import Decoding
+from mcore.backends.cupy_gpu.decode_plan import VECTORS
 from mcore.recurrence import Inputs
 
 Given = tuple[Array | None, ...]
@@ -25,10 +26,13 @@ def token_of(decoding: Decoding, inputs: Inputs) -> Token:
     """A token's arrays, as they are: the kernels do the rest."""
     x = inputs.get
     u = x("u", x("q")) if decoding.readout.routing is not None else None
+    gates = (x("gate_online"), x("gate_bias"))
+    if decoding.rule.kind in VECTORS:
+        cell = (x("x"), x("recurrent"), x("recurrent_bias"))
+        return Token((*cell, x("k"), u, x("temperature"), *gates), (None, x("gate_cached")))
     decay = x("log_decay", x("fgate"))
     by_channel = decoding.rule.inputs.get("log_decay") == "B T H K"
     decays = (None, decay) if by_channel else (decay, None)
     strengths = (x("beta", x("igate")), x("beta_prev"), x("kk"), x("a"))
-    gates = (x("gate_online"), x("gate_bias"))
     written = (x("q"), x("k"), x("v"), u, x("temperature"), *decays, *strengths, *gates)
     return Token(written, (x("q"), x("gate_cached")))
