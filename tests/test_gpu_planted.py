@@ -66,7 +66,7 @@ def test_kernels_stay_inside_their_arrays() -> None:
     assert len(done.stdout.splitlines()) == len(MEMORIES)
 
 
-def test_a_load_out_of_bounds_is_found() -> None:
+def test_a_store_out_of_bounds_is_found() -> None:
     done = sanitized("unbounded")
     assert "heap-buffer-overflow" in done.stderr, done.stderr[-2000:]
     assert "load.cuh" in done.stderr
