@@ -31,7 +31,7 @@ __device__ __forceinline__ void chunk_product(Inputs x, const Token* y, Real* to
   if (wholes && blockIdx.z == 0 && i < shape.keys) wholes[index * shape.keys + i] = o.gap(SUBS, -1, i);
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 channel_writes(const Token* k, const Token* v, const Real* log_decay, Real* states, Real* wholes,
                const int* table, int tokens, int heads, int keys, int values) {
   Shape shape = {tokens, heads, keys, values};
@@ -39,7 +39,7 @@ channel_writes(const Token* k, const Token* v, const Real* log_decay, Real* stat
                        place_of(table), index_of(shape), shape);
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 channel_reads(const Token* q, const Token* d_reads, const Real* log_decay, Real* d_states,
               const int* table, int tokens, int heads, int keys, int values) {
   Shape shape = {tokens, heads, keys, values};
@@ -47,7 +47,7 @@ channel_reads(const Token* q, const Token* d_reads, const Real* log_decay, Real*
                       place_of(table), index_of(shape), shape);
 }
 
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 channel_states(const Real* wholes, const Real* carry, Real* checkpoints, Real* states,
                const int* bounds, const int* restart, const int* chunks, int apart, int segments,
                int tokens, int heads, int keys, int values) {
@@ -55,7 +55,7 @@ channel_states(const Real* wholes, const Real* carry, Real* checkpoints, Real* s
         checkpoints, states, apart != 0);
 }
 
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 channel_state_gradients(const Real* wholes, const Real* d_checkpoints, Real* d_carry,
                         Real* d_states, const int* bounds, const int* restart, const int* chunks,
                         int segments, int tokens, int heads, int keys, int values) {
@@ -63,7 +63,7 @@ channel_state_gradients(const Real* wholes, const Real* d_checkpoints, Real* d_c
              d_checkpoints, d_states);
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 channel_answers(const Token* q, const Token* k, const Token* v, const Real* log_decay,
                 const Real* states, Token* reads, const int* table, int tokens, int heads, int keys,
                 int values) {
@@ -72,7 +72,7 @@ channel_answers(const Token* q, const Token* k, const Token* v, const Real* log_
                 index_of(shape), shape);
 }
 
-__global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 channel_gradients(const Token* q, const Token* k, const Token* v, const Real* log_decay,
                   const Real* states, const Real* d_states, const Token* d_reads, Token* dq,
                   Token* dk, Token* dv, Real* d_log_decay, const int* table, int tokens, int heads,

@@ -57,7 +57,7 @@ __device__ __forceinline__ bool any_seen(Sight sight, Cached sizes, int row, int
 }
 
 // Weights (B, T, H, C), which are 0 at first; gates (B, T, H, C) or null. Blocks: tokens, heads, rows.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_weights(const Token* q, const Real* states, const Real* gates, const int* first,
               const int* last, Real* weights, CACHED) {
   MC_ARENA(arena);
@@ -94,7 +94,7 @@ __device__ __forceinline__ Real d_denominator(Real x, Real least, Real d_divisor
 }
 
 // Adds to dq; gradients of gates (0 at first) where they are there.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_weights_backward(const Token* q, const Real* states, const Real* gates,
                        const Real* d_weights, const int* first, const int* last, Token* dq,
                        Real* d_gates, CACHED) {
@@ -135,7 +135,7 @@ mlstm_weights_backward(const Token* q, const Real* states, const Real* gates,
 }
 
 // Gradients of n and m into those of checkpoints. Blocks: checkpoints, heads, rows.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_states_backward(const Token* q, const Real* states, const Real* gates, const Real* d_weights,
                       const int* first, const int* last, Real* d_states, CACHED) {
   MC_ARENA(arena);

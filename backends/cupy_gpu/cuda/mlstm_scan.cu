@@ -12,7 +12,7 @@ __device__ __forceinline__ int warp_of_grid() {
   return int(blockIdx.x) * (THREADS / 32) + int(threadIdx.x) / 32;
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_maxima(const Real* igate, const Real* fgate, const Real* carry, Real* forget, Real* write,
              Real* largest, Real* ends, const int* bounds, const int* restart, const int* segment,
              SIZES) {
@@ -24,7 +24,7 @@ mlstm_maxima(const Real* igate, const Real* fgate, const Real* carry, Real* forg
   find_maxima({igate, fgate, carry, forget, write, largest, ends}, run, cuts, sizes);
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_maxima_backward(const Real* igate, const Real* fgate, const Real* carry, Real* largest,
                       const Real* d_forget, const Real* d_write, const Real* d_largest,
                       const Real* d_ends, Real* d_igate, Real* d_fgate, Real* d_carry,
@@ -40,7 +40,7 @@ mlstm_maxima_backward(const Real* igate, const Real* fgate, const Real* carry, R
 }
 
 // key (B, T, H, K), and values with a column of ones (B, T, H, V + 1).
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_written(const Token* k, const Token* v, const Real* write, Token* key, Token* value, int keys,
               int values, int count) {
   long long at = warp_of_grid();
@@ -52,7 +52,7 @@ mlstm_written(const Token* k, const Token* v, const Real* write, Token* key, Tok
 }
 
 // Gradients of k, v, and of the logarithm of write.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_written_backward(const Token* k, const Real* write, const Token* d_key, const Token* d_value,
                        Token* dk, Token* dv, Real* d_write, int keys, int values, int count) {
   long long at = warp_of_grid();
@@ -81,7 +81,7 @@ struct Answers {
   }
 };
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_divide(const Token* online, const Token* seen, const Real* weight, const Real* largest,
              Token* y, int values, int count) {
   long long at = warp_of_grid();
@@ -93,7 +93,7 @@ mlstm_divide(const Token* online, const Token* seen, const Real* weight, const R
 }
 
 // Gradients of online, of seen and weight where they are there, and of m.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_divide_backward(const Token* online, const Token* seen, const Real* weight,
                       const Real* largest, const Token* dy, Token* d_online, Token* d_seen,
                       Real* d_weight, Real* d_largest, int values, int count) {

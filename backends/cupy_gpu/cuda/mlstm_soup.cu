@@ -25,7 +25,7 @@ __device__ __forceinline__ int warp_of_grid() {
 }
 
 // weights (B, T, H, C), 0 at first; gates (B, T, H, C + 1), largest and weight of the online memory.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_shares(const Real* states, const Real* largest, const Real* gates, const int* first,
              const int* last, Real* weights, Real* weight, Real* mixed, CACHED, int count) {
   Cached sizes = {tokens, heads, keys, values, columns};
@@ -46,7 +46,7 @@ mlstm_shares(const Real* states, const Real* largest, const Real* gates, const i
 
 // Gradients of gates and maxima; those of checkpoints (B, T, H, C), 0 at first, for each token apart.
 // What is left of the gradient of m* goes to the first memory whose m it is.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 mlstm_shares_backward(const Real* states, const Real* largest, const Real* gates,
                       const Real* mixed, const int* first, const int* last, const Real* d_weights,
                       const Real* d_weight, const Real* d_mixed, Real* d_gates, Real* d_maxima,

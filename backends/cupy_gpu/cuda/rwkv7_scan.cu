@@ -13,7 +13,7 @@
 
 // W (B, T, H, K) and U (B, T, H, V). For backward also inverses (N, H, CHUNK, CHUNK), and d_removed
 // (B, T, H, V) becomes A_01^T dY; otherwise d_reads, inverses and d_removed are null.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 rwkv7_prepare(const Token* q, const Token* k, const Token* v, const Real* log_decay,
               const Token* kk, const Token* a, const Token* d_reads, Real* recalling, Real* removed,
               Real* inverses, Real* d_removed, const int* table, int tokens, int heads, int keys,
@@ -47,7 +47,7 @@ rwkv7_prepare(const Token* q, const Token* k, const Token* v, const Real* log_de
 }
 
 // Also `removed` goes from U to U_1.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 rwkv7_states(const Token* k, const Token* v, const Real* log_decay, const Token* kk, const Token* a,
              const Real* recalling, Real* removed, const Real* carry, Real* checkpoints,
              Real* states, const int* bounds, const int* restart, const int* chunks, int apart,
@@ -88,7 +88,7 @@ rwkv7_states(const Token* k, const Token* v, const Real* log_decay, const Token*
   walk({bounds, restart, chunks, segments}, shape, carry, checkpoints, states, apart != 0, step);
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 rwkv7_answers(const Token* q, const Token* k, const Token* v, const Real* log_decay,
               const Token* kk, const Token* a, const Real* removed, const Real* states,
               Token* reads, const int* table, int tokens, int heads, int keys, int values) {
@@ -98,7 +98,7 @@ rwkv7_answers(const Token* q, const Token* k, const Token* v, const Real* log_de
 }
 
 // Also `d_removed` goes from A_01^T dY to dU_1.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 rwkv7_state_gradients(const Token* q, const Real* log_decay, const Token* kk, const Token* a,
                       const Real* recalling, const Token* d_reads, Real* d_removed,
                       const Real* d_checkpoints, Real* d_carry, Real* d_states, const int* bounds,
@@ -139,7 +139,7 @@ rwkv7_state_gradients(const Token* q, const Real* log_decay, const Token* kk, co
   walk_back({bounds, restart, chunks, segments}, shape, d_carry, d_checkpoints, d_states, step);
 }
 
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 rwkv7_gradients(const Token* q, const Token* k, const Token* v, const Real* log_decay,
                 const Token* kk, const Token* a, const Real* removed, const Real* states,
                 const Real* d_states, const Token* d_reads, const Real* d_removed,
