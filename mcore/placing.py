@@ -54,7 +54,7 @@ class _Copies:
 
     def of(self, xp: ModuleType, host: Array) -> Array:
         """The copy of `host` in the library `xp`."""
-        key = (_queue(xp), host.dtype.str, host.shape, host.tobytes())
+        key = (queue_of(xp), host.dtype.str, host.shape, host.tobytes())
         with self._lock:
             found = self._held.get(key)
             if found is None:
@@ -69,7 +69,7 @@ class _Copies:
             self._bytes -= self._held.popitem(last=False)[1].nbytes
 
 
-def _queue(xp: ModuleType) -> tuple[object, ...]:
+def queue_of(xp: ModuleType) -> tuple[object, ...]:
     """What orders the work of a library: a device and a stream, where it has those.
 
     A copy is made in the order of one stream, so that another one must not read it unasked.

@@ -1,4 +1,4 @@
-"""Models on an emulated GPU, and what a training step moves between host and device."""
+"""Models on an emulated GPU."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ import numpy as np
 import mcore
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.backend import CupyBackend
-from mcore.backends.cupy_gpu.emulation.array import traffic
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 from mcore.layers.product import real_of
 from mcore.model import Model
@@ -30,22 +29,6 @@ SMALL: dict[str, Any] = {
 """eps is large, so that an update does not make rounding errors as large as true gradients."""
 
 
-class Watched(CupyBackend):
-    """Does not count what operations without kernels move: they are computed on the host."""
-
-    def _run(self, pair: Any, *arguments: Any) -> Any:
-        return self._aside(super()._run, pair, *arguments)
-
-    def _back(self, saved: Any, *d_output: Any) -> Any:
-        return self._aside(super()._back, saved, *d_output)
-
-    def _aside(self, call: Any, *arguments: Any) -> Any:
-        before = traffic.down, traffic.up
-        found = call(*arguments)
-        traffic.down, traffic.up = before
-        return found
-
-
 def spec_of(base: dict[str, Any] = SMALL, **sections: Any) -> Spec:
     """A spec with some sections' keys changed."""
     known = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
@@ -56,7 +39,7 @@ def spec_of(base: dict[str, Any] = SMALL, **sections: Any) -> Spec:
 
 def on_gpu(spec: Spec, dtype: str | None = None, seed: int = 1) -> Model:
     """A fresh model on an emulated GPU, with the parameters that `compile` draws."""
-    backend = Watched(device=EmulatedDevice(seed))
+    backend = CupyBackend(device=EmulatedDevice(seed))
     dtype = dtype or spec.dtype
     layout = layout_of(spec, backend, dtype)
     rng = np.random.default_rng([spec.train.seed, INIT_STREAM])

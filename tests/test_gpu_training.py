@@ -101,13 +101,15 @@ def test_documents_and_the_backward_of_logits() -> None:
     assert off(grads, theirs.backward(kept, dy)) < ALLOWED
 
 
-def test_all_of_a_model_is_on_the_device_and_a_step_waits_once() -> None:
+@pytest.mark.parametrize("name", ["gated_delta and grm", "attention beside a memory"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_all_of_a_model_is_on_the_device_and_a_step_waits_once(name: str, dtype: str) -> None:
     """Tokens, labels and what the embedding's gradient adds up go there; three numbers come back.
 
     Addresses of gradients go there when they change: a GPU's allocator gives the same ones again.
     """
-    spec = spec_of()
-    model = on_gpu(spec)
+    spec = spec_of(**SPECS[name])
+    model = on_gpu(spec, dtype)
     optimizer = optimizer_of(model)
     held = {**model.params, **optimizer.state()}
     assert all(isinstance(x, DeviceArray) for x in held.values())

@@ -4,8 +4,8 @@ Kernels find tensors by tables of addresses. A table is copied to the device whe
 already: gradients that lie where those of the step before lay need no copy.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +14,9 @@ from mcore.arrays import Array
 from mcore.backends.cupy_gpu.device import Device
 from mcore.backends.cupy_gpu.strides import real_of, variant
 from mcore.layers.engine import Rates, Tensors
+from mcore.placing import like
 
 CHUNK, THREADS = 16384, 256
-KEPT = 256
-"""Tables kept on the device."""
-
 SCRATCH = 128
 """Bytes of shared memory for the sums of a block's warps."""
 
@@ -36,7 +34,6 @@ class FusedAdamW:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._tables: OrderedDict[tuple[object, ...], Array] = OrderedDict()
 
     def clip(
         self, grads: Sequence[Array], loss: Array | float, limit: float
@@ -80,16 +77,15 @@ class FusedAdamW:
     def _addresses(self, arrays: Sequence[Array]) -> Array:
         return self._table(tuple(int(self.device.address(x)) for x in arrays), np.dtype("u8"))
 
-    def _table(self, numbers: tuple[float, ...], dtype: "np.dtype[np.generic]") -> Array:
+    def _table(self, numbers: Sequence[float], dtype: "np.dtype[np.generic]") -> Array:
         """Numbers on the device, copied there unless they are there."""
-        key = (dtype.name, numbers)
-        found = self._tables.get(key)
-        if found is None:
-            found = self._tables[key] = self.device.upload(np.array(numbers, dtype))
-            if len(self._tables) > KEPT:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(key)
-        return found
+        return like(self._there, np.array(numbers, dtype))
+
+    @cached_property
+    def _there(self) -> Array:
+        """An array on the device."""
+        there: Array = self.device.xp.zeros((), "float32")
+        return there
 
 
 def _numbers(rates: Rates) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.device import Device
+from mcore.placing import queue_of
 from mcore.segments import Segments
 
 KEPT = 64
@@ -38,9 +39,12 @@ class Cuts(NamedTuple):
 
 
 def cuts_on(device: Device, segments: Segments) -> Cuts:
-    """The cuts of a call, copied to the device unless they are there already."""
+    """The cuts of a call, copied to the device unless they are there already.
+
+    A copy is made in the order of one stream; another stream gets its own.
+    """
     held = (segments.bounds, segments.restart, segments.first, segments.last, segments.offset)
-    key = (id(device), *(x.shape for x in held), *(x.tobytes() for x in held))
+    key = (id(device), queue_of(device.xp), *(x.shape for x in held), *(x.tobytes() for x in held))
     found = _kept.get(key)
     if found is None:
         tables = (*held, segments.index, segments.position)
