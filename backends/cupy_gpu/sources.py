@@ -18,6 +18,7 @@ PRODUCTS = {"float32": 3, "tf32": 1}
 """From how many products of TF32 inputs one of float32 is made; see `mma.cuh`."""
 
 _INCLUDE = re.compile(r'\s*#include "([\w.]+)"\s*$')
+_GLOBAL = re.compile(r'(?:extern\s+"C"\s+)?__global__')
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 
 
@@ -54,8 +55,12 @@ def families() -> list[str]:
 
 @cache
 def source(family: str) -> str:
-    """The text of a family's source, our headers in place of their `#include`."""
-    return _expanded(f"{family}.cu", set())
+    """The text of a family's source, our headers in place of their `#include`.
+
+    Its kernels have C's linkage: in C++ a module would know them by mangled names, and a GPU's
+    module is asked for a kernel by the name that it is written with.
+    """
+    return _GLOBAL.sub('extern "C" __global__', _expanded(f"{family}.cu", set()))
 
 
 @cache
