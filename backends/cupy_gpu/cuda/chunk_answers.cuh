@@ -5,7 +5,7 @@
 #include "chunk_decay.cuh"
 
 // Blocks that a multiprocessor should hold of kernels that do nothing else.
-constexpr int ANSWER_BLOCKS = VALUES == 48 ? 3 : 4;
+constexpr int ANSWER_BLOCKS = KEYS == 64 && VALUES == 64 ? 4 : 2;
 
 struct Queried {
   const Token *q, *k;
