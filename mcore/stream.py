@@ -7,7 +7,7 @@ but for its answer; else, and for many tokens at once, it is `step`. Both contin
 from collections.abc import Mapping
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class Stream:
         if len(inputs) != len(self._shapes):
             return False
         for name, shape in self._shapes:
-            x = inputs.get(name)
+            x: Any = inputs.get(name)
             if type(x) is not self._array or x.shape != shape or x.dtype is not self._dtype:
                 return False
             if not self._dense(x):

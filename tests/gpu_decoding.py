@@ -14,7 +14,6 @@ from mcore.backends.cupy_gpu.decode import CupyDecoder, decoder
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 from mcore.cache import MemoryState
 from mcore.cache.state import FLOATS
-from mcore.recurrence import Dims
 from mcore.testing.samples import sample_inputs
 
 SIZES = (3, 15, 2, 3, 5)
@@ -44,23 +43,28 @@ class Fed:
         position: (B,) tokens that each row has been fed.
     """
 
-    def __init__(self, composition: dict[str, Any], dtype: str = "float64", seed: int = 1) -> None:
+    def __init__(
+        self,
+        composition: dict[str, Any],
+        dtype: str = "float64",
+        seed: int = 1,
+        sizes: tuple[int, ...] = SIZES,
+    ) -> None:
         self.memory = mcore.memory(**composition, backend="reference", dtype=dtype)
         self.inputs = {
-            name: x.astype(dtype) for name, x in sample_inputs(composition, SIZES, 5).items()
+            name: x.astype(dtype) for name, x in sample_inputs(composition, sizes, 5).items()
         }
         self.want, _ = self.memory.forward(self.inputs)
         _, self.end = self.memory.step(self.until(FED))
         self.allowed, self.device = tolerance(dtype, "forward"), EmulatedDevice(seed)
-        self.position = np.zeros(SIZES[0], np.int64)
-        self.dims = Dims(*SIZES)._replace(T=1)
-        self.stream = self.stream_from(self.memory.empty(self.memory.rule.dims(self.inputs)))
+        self.position = np.zeros(sizes[0], np.int64)
+        self.dims = self.memory.rule.dims(self.inputs)._replace(T=1)
+        self.stream = self.stream_from(self.memory.empty(self.dims))
 
     def stream_from(self, state: MemoryState) -> CupyDecoder:
         """A decoder that goes on from a state, on the host or on the device."""
         memory, carries = self.memory, self.memory.start == "checkpoint"
-        dims = memory.rule.dims(self.inputs)._replace(T=1)
-        decoding = Decoding(memory.rule, memory.readout, memory.cache, carries, dims, None)
+        decoding = Decoding(memory.rule, memory.readout, memory.cache, carries, self.dims, None)
         on_device = moved(state.on(np), self.device)
         found = decoder(self.device, decoding, on_device)
         assert found is not None
@@ -88,7 +92,7 @@ class Fed:
         """The next tokens of rows that have their turn together."""
         for rows in turns:
             token, closes = self.token(rows), self.closes(rows)
-            if len(rows) == SIZES[0] and not closes.any():
+            if len(rows) == len(self.position) and not closes.any():
                 y = self.stream.feed(token, None)
             else:
                 y = self.stream.feed_rows(np.array(rows), token, closes)
@@ -110,7 +114,7 @@ class Fed:
     def ended(self) -> None:
         """Raise AssertionError unless the stream's state is `end`."""
         same_state(self.stream.state, self.end, self.allowed)
-        numbers = self.stream.memory.books.get()
+        numbers = self.device.download(self.stream.memory.books)
         np.testing.assert_array_equal(numbers, self.stream.books.numbers)
 
 
@@ -124,11 +128,32 @@ def same_state(got: MemoryState, want: MemoryState, allowed: float) -> None:
         np.testing.assert_array_equal(getattr(got, name)[..., :1], getattr(want, name)[..., :1])
 
 
-def hold(composition: dict[str, Any], dtype: str = "float64", seed: int = 1) -> CupyDecoder:
+def hold(
+    composition: dict[str, Any],
+    dtype: str = "float64",
+    seed: int = 1,
+    sizes: tuple[int, ...] = SIZES,
+) -> CupyDecoder:
     """All rows in turn, from a restored state half-way; raises AssertionError where they differ."""
-    fed = Fed(composition, dtype, seed)
+    fed = Fed(composition, dtype, seed, sizes)
     fed.feed(*TURNS)
     fed.stream = fed.stream_from(fed.stream.state)
     fed.feed(*LATER)
     fed.ended()
     return fed.stream
+
+
+def hard_numbers(shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers that are hard to round: half-way between two codes, or a hair from there.
+
+    Those of the last row are too large, and NaN where that is no mistake.
+    """
+    rng, kept = np.random.default_rng(0), {"float16": 11, "bfloat16": 8, "int8": 8}[dtype]
+    lowest, highest = {"float16": (-26, 15), "bfloat16": (-60, 60), "int8": (-3, 3)}[dtype]
+    half_steps = rng.integers(2**kept, 2 ** (kept + 1), shape) * 2.0**-kept
+    near = rng.choice([0, 2.0**-40, -(2.0**-40), 2.0**-20, 0.3 * 2.0**-kept], shape)
+    sign = rng.choice([-1.0, 1.0, 1.0, 0.0], shape)
+    x: Array = sign * (half_steps + near) * 2.0 ** rng.integers(lowest, highest, shape)
+    if dtype != "int8":
+        x[2, :, ::2], x[2, :, ::7] = 1e6 * sign[2, :, ::2], np.nan
+    return x

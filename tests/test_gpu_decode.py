@@ -1,10 +1,11 @@
 """A stream decoded on the GPU, emulated: token by token the answers of the reference."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from gpu_decoding import FED, LATER, SIZES, TURNS, Fed, composition_of, hold
+from gpu_decoding import FED, LATER, SIZES, TURNS, Fed, composition_of, hard_numbers, hold
 
 import mcore
 from mcore.arrays import Array
@@ -12,9 +13,11 @@ from mcore.backends.cupy_gpu.backend import CupyBackend
 from mcore.backends.cupy_gpu.decode_graph import TokenGraph
 from mcore.backends.cupy_gpu.emulation.array import traffic
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
+from mcore.cache.compact import compact, expand
 from mcore.testing.samples import sample_inputs
 
 SSC = {"kind": "ssc", "top_k": 2}
+EMA = {"kind": "moving_average", "weights": "ema", "rate": 0.3}
 READOUTS: list[Any] = [
     "none",
     "grm",
@@ -23,7 +26,7 @@ READOUTS: list[Any] = [
     {"kind": "soup", "u": "shared", "scale": 0.5},
     "residual",
     "moving_average",
-    {"kind": "moving_average", "weights": "ema", "rate": 0.3},
+    EMA,
 ]
 ELU = {"kind": "linear", "feature_map": "elu1"}
 NORMALIZED = {**ELU, "normalize": True}
@@ -80,8 +83,56 @@ def test_a_bounded_cache(readout: Any) -> None:
 
 def test_float32_and_the_order_of_threads() -> None:
     composition = composition_of("gated_delta", "grm")
-    first, second = (hold(composition, "float32", seed).state.online for seed in (1, 2))
-    assert np.array_equal(first.get(), second.get())
+    streams = [hold(composition, "float32", seed) for seed in (1, 2)]
+    first, second = (stream.device.download(stream.state.online) for stream in streams)
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("rule", ["gated_delta", "rwkv7", "mlstm"])
+def test_wide_memories(rule: str) -> None:
+    """Keys and values beyond what the threads of a block do at once."""
+    hold(composition_of(rule, "grm", start="checkpoint"), sizes=(3, 15, 1, 70, 34))
+
+
+@pytest.mark.parametrize("blocks", [1, 512])
+@pytest.mark.parametrize("readout", ["grm", {"kind": "ssc", "top_k": 3}, EMA], ids=str)
+def test_many_checkpoints(readout: Any, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a block weighs at once, where one reads them all; ties go to the older."""
+    monkeypatch.setattr("mcore.backends.cupy_gpu.decode_launch.BLOCKS", blocks)
+    cut = {"kind": "constant", "length": 1}
+    fed = Fed(composition_of("linear", readout, segmentation=cut), sizes=(1, 300, 1, 3, 5))
+    for name in ("k", "u"):
+        if name in fed.inputs:
+            fed.inputs[name][:] = np.rint(fed.inputs[name])  # equal logits
+    fed.want, _ = fed.memory.forward(fed.inputs)
+    _, state = fed.memory.step(fed.until(298))
+    fed.stream, fed.position[:] = fed.stream_from(state), 298
+    fed.feed([0], [0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "real"),
+    [("float16", "float64"), ("float16", "float32"), ("bfloat16", "float64"), ("int8", "float64")],
+)
+def test_codes_are_those_of_the_host(dtype: Any, real: str) -> None:
+    """Bit by bit, at every exponent, between two codes and beyond the largest; and read back."""
+    composition = composition_of("linear", "residual", cache={"dtype": dtype})
+    fed = Fed(composition, real, sizes=(3, 15, 2, 30, 16))
+    online = hard_numbers(fed.end.online.shape, dtype).astype(real)
+    begun = np.ones(3, np.int64)
+    state = replace(fed.memory.empty(fed.dims), online=online, length=begun, position=begun)
+    fed.stream = fed.stream_from(state)
+    nothing = {n: fed.device.upload(0 * x[:, :1]) for n, x in fed.inputs.items()}
+    fed.stream.feed(nothing, np.ones(3, bool))
+    stored, got = compact(online[:, None], dtype, 16), fed.stream.state
+    assert fed.device.download(got.checkpoints).tobytes() == stored.codes.tobytes()
+    assert fed.device.download(got.scales).tobytes() == stored.scales.tobytes()
+    wide = expand(stored, real).reshape(3, 1, 2, 30, 16)
+    for row in (0, 17):
+        asked = np.zeros((3, 1, 2, 30), real)
+        asked[..., row] = 1
+        y = fed.device.download(fed.stream.feed({**nothing, "q": fed.device.upload(asked)}, None))
+        assert np.array_equal(y[:2], wide[:2, :, :, row])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -149,4 +200,5 @@ def test_a_stream_looks_at_arrays_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(memory), "checked", None)
     answers += [stream.feed(token) for token in tokens[1:]]
     for t, y in enumerate(answers):
-        np.testing.assert_allclose(y.get(), want[:, t : t + 1].get(), atol=1e-9)
+        got, wanted = device.download(y), device.download(want[:, t : t + 1])
+        np.testing.assert_allclose(got, wanted, atol=1e-9)

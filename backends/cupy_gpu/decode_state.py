@@ -112,12 +112,11 @@ def _put_checkpoints(memory: Memory, row: int, state: MemoryState, source: int) 
 
 def _picked(x: Any, slot: Array) -> Array:
     """(B, H, slots, ...) to (B, C, H, ...) by slot (B, C); zeros where that is -1."""
-    by_slot = x.swapaxes(1, 2)
-    if not slot.shape[1]:
-        empty: Array = by_slot[:, :0].copy()
-        return empty
+    if not slot.shape[1] or not x.shape[3]:
+        nothing: Array = namespace(x).zeros((*slot.shape, x.shape[1], x.shape[3]), x.dtype)
+        return nothing
     rows = np.arange(len(slot))[:, None]
-    picked: Array = by_slot[like(x, rows), like(x, np.maximum(slot, 0))]
+    picked: Array = x.swapaxes(1, 2)[like(x, rows), like(x, np.maximum(slot, 0))]
     if (slot < 0).any():
         seen = like(x, slot >= 0).reshape(*slot.shape, *[1] * (x.ndim - 2))
         picked = namespace(x).where(seen, picked, 0)
