@@ -32,7 +32,10 @@ READ = (
     {"kind": "moving_average", "weights": "uniform"},
     {"kind": "moving_average", "weights": "ema", "rate": 0.5},
 )
-CACHES: tuple[dict[str, Any], ...] = ({}, {"limit": 2}, {"limit": 1}, {"limit": 3})
+CACHES: tuple[dict[str, Any], ...] = (
+    *({}, {"limit": 2}, {"limit": 1}, {"limit": 3}),
+    {"limit": 2, "evict": "merge"},
+)
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 

@@ -202,5 +202,5 @@ class NumbaBackend(ReferenceBackend):
         return _attention.attention_backward(saved, dy, self.threads)
 
     def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
-        """One kernel call a token for matrix and vector memories; sigmoid and some soups step."""
+        """One kernel call a token; soups of divided memories and cuts by content step."""
         return _decode.decoder(decoding, state, self.threads)

@@ -14,7 +14,9 @@ from mcore.backends.numba_cpu.decode_arrays import (
     fill,
     grown,
     heads,
+    row_of,
 )
+from mcore.backends.numba_cpu.decode_evict import Use, room_of, settled
 from mcore.backends.numba_cpu.decode_token import kernel_of, slots_of
 from mcore.backends.numba_cpu.decode_work import COUNT, HEAD, LENGTH, Memory, space
 from mcore.cache import LEDGER, MemoryState
@@ -42,7 +44,7 @@ class NumbaDecoder:
     def __init__(self, decoding: Decoding, state: MemoryState) -> None:
         self._decoding, self._like = decoding, _without_checkpoints(state)
         dims = decoding.dims
-        self._limit = decoding.cache.limit or np.iinfo(np.int64).max
+        self._limit, self._use = room_of(decoding), Use(dims.B)
         self._shape, self._dtype = (dims.B, 1, dims.H, dims.V), state.online.dtype
         self._tasks = (np.arange(dims.B), 0, dims.B * dims.H)
         self._token, self._given, self._spread = slots_of(decoding, self._dtype)
@@ -57,6 +59,7 @@ class NumbaDecoder:
     @property
     def state(self) -> MemoryState:
         """See `mcore.backend.Decoder`."""
+        self._use.enter_all(self.memory, self._ledger)
         return drained(self.memory, self._ledger, self._like)
 
     def feed(self, inputs: Inputs, closes: Array | None) -> Array:
@@ -83,15 +86,41 @@ class NumbaDecoder:
         if slots and slots < self._limit and (books[rows, COUNT] == slots).any():
             memory = self._grow(min(2 * slots, self._limit))
         lengths, taken = memory.books[rows, 0, LENGTH] + 1, _places(memory, rows)
+        held = memory.books[rows, 0, COUNT]
         memory.closes[rows] = True
         try:
             y = run()
         finally:
             memory.closes[rows] = False
         if slots:
+            self._use.enter(rows, held, memory, self._ledger)
             self._ledger[rows, taken] = 0
             self._ledger[rows, taken, 0] = lengths
+            if self._decoding.cache.stepwise:
+                for row in rows[held + 1 == self._limit].tolist():
+                    self.put(row, settled(self._taken(row), self._decoding))
         return y
+
+    def take(self, row: int) -> MemoryState:
+        """See `mcore.backend.RowDecoder`."""
+        self._use.enter_all(self.memory, self._ledger)
+        return self._taken(row)
+
+    def put(self, row: int, state: MemoryState) -> None:
+        """See `mcore.backend.RowDecoder`."""
+        count, slots = int(state.count[0]), self.memory.codes.shape[2]
+        while 0 < slots < count:
+            slots = min(2 * slots, self._limit)
+        if slots > self.memory.codes.shape[2]:
+            self._grow(slots)
+        place = row_of(self.memory, row)
+        place.contexts[...] = 0
+        self._fill(place, self._ledger[row : row + 1], state)
+        self._use.begin(slice(row, row + 1), self.memory)
+
+    def _taken(self, row: int) -> MemoryState:
+        like = replace(self._like, online=self._like.online[:1], document=np.zeros(1, np.int64))
+        return drained(row_of(self.memory, row), self._ledger[row : row + 1], like)
 
     def _grow(self, slots: int) -> Memory:
         more = slots - self.memory.codes.shape[2]
@@ -109,6 +138,7 @@ class NumbaDecoder:
         self.memory = empty_memory(self._decoding, state, min(slots, self._limit))
         self._ledger = np.zeros((len(state.count), self.memory.codes.shape[2], LEDGER))
         self._fill(self.memory, self._ledger, state)
+        self._use.begin(slice(None), self.memory)
         self._space = space(self.memory)
         y = np.empty(self._shape, self._dtype)
         arguments = (self._tasks, tuple(self._token), self.memory, self._space, y)

@@ -13,7 +13,7 @@ from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode_codes import viewed
 from mcore.backends.numba_cpu.decode_emit import PAD
-from mcore.backends.numba_cpu.decode_plan import plan_of, reals_of
+from mcore.backends.numba_cpu.decode_plan import looks_at_use, plan_of, reals_of
 from mcore.backends.numba_cpu.decode_work import (
     BOOKS,
     COUNT,
@@ -31,9 +31,11 @@ from mcore.backends.numba_cpu.decode_work import (
 )
 from mcore.cache import MemoryState
 
-PER_SLOT = ("codes", "scales", "norms", "floors")
-"""Arrays (B, H, slots, ...)."""
+PER_SLOT = ("codes", "scales", "norms", "floors", "used")
+"""Arrays (B, H, slots, ...), or empty."""
 
+SHARED = ("plan", "reals")
+"""Entries of a `Memory` that are the same for all rows."""
 
 LINE = 64
 """Bytes that the processor moves at once: a vector across two lines takes twice as long."""
@@ -70,6 +72,7 @@ def empty_memory(decoding: Decoding, like: MemoryState, slots: int) -> Memory:
         floors=np.zeros((*lead, held if decoding.rule.kind == "mlstm" else 0), dtype),
         total=np.zeros((*lead, mixed, padded)),
         mixture=aligned((*lead, mixed, padded), dtype),
+        used=np.zeros((*lead, held if looks_at_use(decoding) else 0)),
         factors=np.zeros((*lead, FACTORS if plan[LAW] == MONETA else 0), dtype),
     )
 
@@ -80,8 +83,9 @@ def grown(memory: Memory, slots: int) -> Memory:
     longer: dict[str, Any] = {name: _longer(getattr(memory, name), slots) for name in PER_SLOT}
     panels = -(-slots // PANEL) if memory.contexts.size else 0
     longer["contexts"] = _longer(memory.contexts, panels)
-    if memory.floors.shape[2] != held:
-        longer["floors"] = memory.floors
+    for name in ("floors", "used"):
+        if getattr(memory, name).shape[2] != held:
+            longer[name] = getattr(memory, name)
     return memory._replace(**longer)
 
 
@@ -89,6 +93,12 @@ def _longer(x: Array, slots: int) -> Array:
     wide = aligned((*x.shape[:2], slots, *x.shape[3:]), x.dtype)
     wide[:, :, : x.shape[2]] = x
     return wide
+
+
+def row_of(memory: Memory, row: int) -> Memory:
+    """One row of a memory, as a memory; no copy."""
+    entries = memory._asdict()
+    return Memory(**{n: x if n in SHARED else x[row : row + 1] for n, x in entries.items()})
 
 
 def heads(state: MemoryState, slots: int) -> Array:
@@ -109,7 +119,8 @@ def fill(memory: Memory, state: MemoryState, head: Array) -> None:
     """Take over a state that fits, with the oldest checkpoints in the slots `head` (B,)."""
     rows, width = memory.online.shape[2], _width(memory)
     memory.online[..., :width] = _matrices(state.online, rows)
-    memory.keys[:], memory.factors[...] = state.keys, 0
+    memory.keys[:] = state.keys
+    memory.factors[...] = memory.used[...] = 0
     memory.books[..., LENGTH] = state.length[:, None]
     memory.books[..., POSITION] = state.position[:, None]
     memory.books[..., COUNT] = state.count[:, None]

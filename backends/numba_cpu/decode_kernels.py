@@ -125,10 +125,25 @@ def finish(token: Any, gates: Any, place: Any, memory: Any, work: Any, y: Any) -
 def weigh(token: Any, place: Any, memory: Any, work: Any) -> Any:
     """Gates of the checkpoints, if each is read; returns the online memory's."""
     if memory.plan[at.FORM] == at.EVERY or memory.plan[at.FORM] == at.SOUP:
-        return set_gates(token, place, memory, work)
+        weight = set_gates(token, place, memory, work)
+        if memory.used.size:
+            _count_use(place, memory, work)
+        return weight
     if memory.plan[at.FORM] == at.MIXED:
         return work.q.dtype.type(online_weight(memory, memory.books[place][at.COUNT]))
     return work.q.dtype.type(1)
+
+
+@device
+def _count_use(place: Any, memory: Any, work: Any) -> None:
+    """What the gates give to each checkpoint, added to what they gave before."""
+    used, held, top = memory.used[place], memory.books[place][at.COUNT], memory.plan[at.TOP_K]
+    if 0 < top < held:
+        for r in range(top):
+            used[work.chosen[r]] += work.best[r]
+    else:
+        for slot in range(held):
+            used[slot] += work.logits[slot]
 
 
 @device

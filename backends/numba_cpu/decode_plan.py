@@ -49,13 +49,12 @@ NAMES = {
 
 def decodes(decoding: Decoding) -> bool:
     """Whether the kernels know the composition."""
-    rule, readout, evict = decoding.rule, decoding.readout, decoding.cache.evict
+    rule, readout = decoding.rule, decoding.readout
     known = readout.kind in {"none", "sigmoid", *ROUTES, *CONSTANTS}
     mixes = readout.kind == "soup" and (rule.linear_read or is_deep(rule))
-    bounded = decoding.cache.limit is not None and evict != "oldest"
     if rule.kind not in LAWS or (is_vector(rule) and readout.routing and "u" not in readout.inputs):
         return False
-    return (known or mixes) and not bounded and evict != "least_used"
+    return known or mixes
 
 
 def is_vector(rule: Recurrence) -> bool:
@@ -66,6 +65,11 @@ def is_vector(rule: Recurrence) -> bool:
 def is_deep(rule: Recurrence) -> bool:
     """Whether a memory is a perceptron."""
     return rule.family == "deep"
+
+
+def looks_at_use(decoding: Decoding) -> bool:
+    """Whether gates decide which checkpoint goes."""
+    return decoding.cache.stepwise and decoding.cache.evict == "least_used"
 
 
 def plan_of(decoding: Decoding) -> Array:

@@ -1,6 +1,5 @@
 """Rows of a decoder as streams of their own: some go on, others wait, come or leave."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,16 +8,12 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.numba_cpu.decode import INFINITE, NumbaDecoder
-from mcore.backends.numba_cpu.decode_arrays import drained
 from mcore.backends.numba_cpu.decode_plan import decodes
 from mcore.backends.numba_cpu.decode_work import Memory, space
 from mcore.backends.numba_cpu.threads import Tasks, run
 from mcore.cache import MemoryState
 from mcore.errors import InputError
 from mcore.recurrence import Inputs
-
-SHARED = ("plan", "reals")
-"""Entries of a `Memory` that are the same for all rows."""
 
 FEW = 64
 """So many tasks are done before another thread has woken up."""
@@ -51,22 +46,6 @@ class NumbaRowDecoder(NumbaDecoder):
         answer = partial(self._run_rows, rows, first)
         return self._close(rows[closes], answer) if closes.any() else answer()
 
-    def take(self, row: int) -> MemoryState:
-        """See `mcore.backend.RowDecoder`."""
-        like = replace(self._like, online=self._like.online[:1], document=np.zeros(1, np.int64))
-        return drained(_row(self.memory, row), self._ledger[row : row + 1], like)
-
-    def put(self, row: int, state: MemoryState) -> None:
-        """See `mcore.backend.RowDecoder`."""
-        count, slots = int(state.count[0]), self.memory.codes.shape[2]
-        while 0 < slots < count:
-            slots = min(2 * slots, self._limit)
-        if slots > self.memory.codes.shape[2]:
-            self._grow(slots)
-        place = _row(self.memory, row)
-        place.contexts[...] = 0
-        self._fill(place, self._ledger[row : row + 1], state)
-
     def _spread_out(self, place: int, rows: Array, x: Array) -> Array:
         """An input of some rows at their places among all."""
         if place not in self._wide:
@@ -87,9 +66,3 @@ class NumbaRowDecoder(NumbaDecoder):
         if not all(finite):
             raise InputError(INFINITE)
         return y if first else y[rows]
-
-
-def _row(memory: Memory, row: int) -> Memory:
-    """One row of a memory, as a memory; no copy."""
-    entries = memory._asdict()
-    return Memory(**{n: x if n in SHARED else x[row : row + 1] for n, x in entries.items()})

@@ -117,6 +117,7 @@ class Memory(NamedTuple):
         norms: (B, H, slots) float32 Frobenius norms, not below the true ones.
         floors: (B, H, slots) least denominators, or empty.
         total, mixture: (B, H, R, P) weighted sum of the checkpoints, in float64 and as it is read.
+        used: (B, H, slots) gates that checkpoints received, where it decides which goes, or empty.
         factors: (B, H, 4) of Moneta, see `decode_moneta`; else (B, H, 0).
     """
 
@@ -133,6 +134,7 @@ class Memory(NamedTuple):
     floors: Any
     total: Any
     mixture: Any
+    used: Any
     factors: Any
 
 
@@ -150,8 +152,8 @@ class Work(NamedTuple):
     Attributes:
         q, k, u: (K,) of the token, as the memory sees them; q (1,) of a vector memory.
         decays, left, again: (K,) decay of each row; left sides of what is written.
-        right, other: (P,) right sides; P and below is at least V.
-        answer, y: (P,) of one memory, and the sum.
+        right, other: (P,) right sides; P or V, whichever is more.
+        answer, y: likewise, of one memory, and the sum.
         one: (1,) the number 1.
         best, scores, chosen: (top_k,), at least 1, gates of the chosen, scores (float64), slots.
         logits: (slots,) logits, then gates.
@@ -245,6 +247,7 @@ def borrowed_memory(x: Any) -> Any:
         borrowed(x.floors),
         borrowed(x.total),
         borrowed(x.mixture),
+        borrowed(x.used),
         borrowed(x.factors),
     )
 
