@@ -142,7 +142,7 @@ class Scan:
 
     def run(self, device: EmulatedDevice) -> list[Array]:
         """Everything that its forward and backward return."""
-        backend = CupyBackend(device=device)
+        backend: Any = CupyBackend(device=device)
         found, saved = backend.scan(*self.given)
         gradients, _ = backend.scan_backward(saved, *self.d_output)
         return [x.host for x in (*found, *gradients.values())]

@@ -151,7 +151,8 @@ def test_backends_of_others_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -
     entry = EntryPoint("metal", "nowhere:Backend", "mcore.backends")
     monkeypatch.setattr(backend, "entry_points", lambda group: [entry])
     assert load_spec({"backend": "metal"}).backend.kind == "metal"
-    assert "did you mean 'metal'? (cupy, metal, numba, reference)" in problems({"backend": "metl"})[0]
+    (found,) = problems({"backend": "metl"})
+    assert "did you mean 'metal'? (cupy, metal, numba, reference)" in found
 
 
 def test_files_patterns_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ class Counting:
 
 
 def test_pieces_follow_each_other() -> None:
-    rows = Rows(Counting(), 24, 10)  # type: ignore[arg-type]
+    rows = Rows(Counting(), 24, 10)
     seen = []
     for step in range(1, 7):
         piece = rows.batch(step)
