@@ -25,7 +25,7 @@ from mcore.machine import memory_bytes
 HEADERS = Path(__file__).parent
 
 _PLAIN = ("-O1",)
-_SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer")
+_SANITIZED = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer")
 
 
 class EmulatedDevice:
