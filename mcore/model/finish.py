@@ -16,8 +16,8 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.layers.dense import PLAIN, Dense
+from mcore.layers.dense import Pair as DensePair
 from mcore.layers.gated import gated, gated_backward
-from mcore.layers.norm import rms_norm, rms_norm_backward
 from mcore.model.part import Params, Shapes
 
 NORM = "norm.weight"
@@ -39,16 +39,18 @@ class Stage(NamedTuple):
         return [name for name in (self.input, self.parameter) if name]
 
 
-def wide_norm(y: Array, weight: Array) -> tuple[Array, Any]:
-    """`rms_norm` over all heads together: y (B, T, H, V), weight (H V,)."""
-    flat, saved = rms_norm(y.reshape(*y.shape[:2], -1), weight)
-    return flat.reshape(y.shape), saved
+def wide(norm: DensePair) -> DensePair:
+    """A norm over all heads together: y (B, T, H, V), weight (H V,)."""
 
+    def forward(y: Array, weight: Array) -> tuple[Array, Any]:
+        flat, saved = norm.forward(y.reshape(*y.shape[:2], -1), weight)
+        return flat.reshape(y.shape), saved
 
-def wide_norm_backward(saved: Any, dy: Array) -> Pair:
-    """Gradients of `wide_norm`: with respect to y and the weight."""
-    d_flat, d_weight = rms_norm_backward(saved, dy.reshape(*dy.shape[:2], -1))
-    return d_flat.reshape(dy.shape), d_weight
+    def backward(saved: Any, dy: Array) -> Pair:
+        d_flat, d_weight = norm.backward(saved, dy.reshape(*dy.shape[:2], -1))
+        return d_flat.reshape(dy.shape), d_weight
+
+    return DensePair(forward, backward)
 
 
 def times(y: Array, z: Array) -> tuple[Array, Pair]:
@@ -73,8 +75,6 @@ def plus_backward(saved: None, dy: Array) -> Pair:
 
 
 STAGES = {
-    "norm": Stage(rms_norm, rms_norm_backward, None, NORM),
-    "wide_norm": Stage(wide_norm, wide_norm_backward, None, NORM),
     "gate": Stage(gated, gated_backward, "z"),
     "times": Stage(times, times_backward, "z"),
     "skip": Stage(plus, plus_backward, "skip"),
@@ -101,7 +101,9 @@ class Finish:
         """What runs: a norm with a gate right after it is one stage."""
         if self.order == ("norm", "gate"):
             return [Stage(*self.dense.gated_rms_norm, "z", NORM)]
-        return [STAGES[name] for name in self.order]
+        norms = {"norm": self.dense.rms_norm, "wide_norm": wide(self.dense.rms_norm)}
+        norm_stages = {name: Stage(*pair, None, NORM) for name, pair in norms.items()}
+        return [(STAGES | norm_stages)[name] for name in self.order]
 
     def shapes(self) -> Shapes:
         """`norm.weight`: (V,), or (H V,) of a wide norm."""
