@@ -137,15 +137,17 @@ class Scan:
         y, saved = memory.forward(example.inputs)
         memory.backward(saved, example.dy.astype(y.dtype))
         rule, inputs, _, segments, *d_output = caught.given
-        self.given = rule, {name: DeviceArray(x) for name, x in inputs.items()}, None, segments
-        self.d_output = [DeviceArray(x) for x in d_output]
+        up: Any = {name: DeviceArray(x) for name, x in inputs.items()}
+        self.given = rule, up, None, segments
+        self.d_output: list[Any] = [DeviceArray(x) for x in d_output]
 
     def run(self, device: EmulatedDevice) -> list[Array]:
         """Everything that its forward and backward return."""
         backend: Any = CupyBackend(device=device)
         found, saved = backend.scan(*self.given)
         gradients, _ = backend.scan_backward(saved, *self.d_output)
-        return [x.host for x in (*found, *gradients.values())]
+        arrays: list[Any] = [*found, *gradients.values()]
+        return [x.host for x in arrays]
 
 
 def assert_repeats(example: Example, dtype: str) -> None:

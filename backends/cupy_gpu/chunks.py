@@ -16,6 +16,7 @@ import numpy as np
 
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.device import Device
+from mcore.placing import queue_of
 from mcore.segments import Segments
 
 NOWHERE, CARRIED, END = -1, -2, -3
@@ -98,9 +99,13 @@ class _Plan:
 
 
 def chunks_on(device: Device, segments: Segments, rows: int) -> Chunks:
-    """The chunks of a call, of at most `rows` tokens, copied to the device unless there already."""
+    """The chunks of a call, of at most `rows` tokens, copied to the device unless there already.
+
+    A copy is made in the order of one stream; another stream gets its own.
+    """
     held = (segments.bounds, segments.restart)
-    key = (id(device), rows, *(x.shape for x in held), *(x.tobytes() for x in held))
+    shapes, queue = [x.shape for x in held], queue_of(device.xp)
+    key = (device, queue, rows, *shapes, *(x.tobytes() for x in held))
     found = _kept.get(key)
     if found is None:
         _kept[key] = found = _chunks(device, segments, rows)
