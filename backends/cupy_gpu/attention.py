@@ -82,7 +82,7 @@ def _shared(saved: AttentionSaved) -> tuple[int, int]:
     size = 8 if saved.q.dtype == "float64" else 4
     keys, values = _padded(saved.q.shape[-1]), _padded(saved.v.shape[-1])
     forward = 256 // size
-    backward = forward // 2 if max(keys, values) > 64 else forward
+    backward = 16 if size == 8 and max(keys, values) > 64 else 32
     k, v = keys + 4, values + 4
     return (
         size * (SIDE * k + forward * (k + v)),

@@ -44,7 +44,7 @@ def _add(
         (_blocks(width) * _blocks(columns), heads, stretches),
         (THREADS,),
         (*arrays, *sizes),
-        2 * DEPTH * (SIDE + 8) * before.dtype.itemsize,
+        4 * DEPTH * (SIDE + 8) * before.dtype.itemsize,
     )
 
 

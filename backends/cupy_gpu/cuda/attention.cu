@@ -53,7 +53,7 @@ struct Softmax {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, FORWARD_BLOCKS)
 attention(const Token* q, const Token* k, const Token* v, Token* y, Real* log_sums, int tokens,
           int positions, int heads, int keys, int values, int reach) {
   MC_ARENA(arena);
@@ -63,15 +63,15 @@ attention(const Token* q, const Token* k, const Token* v, Token* y, Real* log_su
   Real* own = arena.take<Real>(SIDE * K_APART);
   Real* block_k = arena.take<Real>(FORWARD * K_APART);
   Real* block_v = arena.take<Real>(FORWARD * V_APART);
-  load_rows<SIDE, KEYS>(own, head_rows(q, t, tokens, keys, heads));
+  int key = sight.first_key(t), end = sight.end_key(t);
+  ask_rows<SIDE, KEYS>(own, head_rows(q, t, tokens, keys, heads));
+  ask_rows<FORWARD, KEYS>(block_k, head_rows(k, key, positions, keys, heads));
   Real scale = Real(1) / sqrt(Real(keys));
   Softmax rows;
   rows.begin();
-  for (int key = sight.first_key(t), end = sight.end_key(t); key < end; key += FORWARD) {
-    __syncthreads();
-    load_rows<FORWARD, KEYS>(block_k, head_rows(k, key, positions, keys, heads));
-    load_rows<FORWARD, VALUES>(block_v, head_rows(v, key, positions, values, heads));
-    __syncthreads();
+  for (; key < end; key += FORWARD) {
+    arrived();  // keys, and all threads: they are done with the values before
+    ask_rows<FORWARD, VALUES>(block_v, head_rows(v, key, positions, values, heads));
     Strip<FORWARD> weights;
     multiply<KEYS>(weights, own, block_k);
     bool whole = sight.whole(t, SIDE, key, FORWARD);
@@ -79,6 +79,9 @@ attention(const Token* q, const Token* k, const Token* v, Token* y, Real* log_su
       x = whole || sight.sees(t + above + i, key + j) ? scale * x : Real(LOWEST);
     });
     rows.weigh(weights);
+    arrived();  // values
+    if (int next = key + FORWARD; next < end)
+      ask_rows<FORWARD, KEYS>(block_k, head_rows(k, next, positions, keys, heads));
     gather(rows.y, weights, block_v);
   }
   rows.divide();

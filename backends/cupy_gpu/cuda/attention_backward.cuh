@@ -25,7 +25,7 @@ __device__ __forceinline__ void make_deltas(Matrix<const Token> y, const Real* d
 }
 
 // dq (B, T, H, K), and delta (B, T, H). Grid: blocks of queries, heads, rows.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, BACKWARD_BLOCKS)
 attention_queries(const Token* q, const Token* k, const Token* v, const Token* y,
                   const Real* log_sums, const Token* dy, Token* dq, Real* deltas, int tokens,
                   int positions, int heads, int keys, int values, int reach) {
@@ -37,9 +37,11 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
   Real* block_k = arena.take<Real>(BACKWARD * K_APART);
   Real* block_v = arena.take<Real>(BACKWARD * V_APART);
   Real* own_delta = arena.take<Real>(SIDE);
-  load_rows<SIDE, KEYS>(own_q, head_rows(q, t, tokens, keys, heads));
-  load_rows<SIDE, VALUES>(own_dy, head_rows(dy, t, tokens, values, heads));
-  __syncthreads();
+  int key = sight.first_key(t), end = sight.end_key(t);
+  ask_rows<SIDE, KEYS>(own_q, head_rows(q, t, tokens, keys, heads));
+  ask_rows<SIDE, VALUES>(own_dy, head_rows(dy, t, tokens, values, heads));
+  ask_rows<BACKWARD, VALUES>(block_v, head_rows(v, key, positions, values, heads));
+  arrived();
   make_deltas(head_rows(y, t, tokens, values, heads), own_dy, own_delta,
               deltas + ((long long)blockIdx.z * tokens + t) * heads + blockIdx.y, heads);
   Real scale = Real(1) / sqrt(Real(keys)), log_sum[2], delta[2];
@@ -51,14 +53,15 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
   }
   Strip<KEYS> sum;
   sum.clear();
-  for (int key = sight.first_key(t), end = sight.end_key(t); key < end; key += BACKWARD) {
-    __syncthreads();
-    load_rows<BACKWARD, KEYS>(block_k, head_rows(k, key, positions, keys, heads));
-    load_rows<BACKWARD, VALUES>(block_v, head_rows(v, key, positions, values, heads));
-    __syncthreads();
+  for (; key < end; key += BACKWARD) {
+    arrived();  // values, and all threads: they are done with the keys before
+    ask_rows<BACKWARD, KEYS>(block_k, head_rows(k, key, positions, keys, heads));
     Strip<BACKWARD> logits, d_weights;
-    multiply<KEYS>(logits, own_q, block_k);
     multiply<VALUES>(d_weights, own_dy, block_v);
+    arrived();  // keys
+    if (int next = key + BACKWARD; next < end)
+      ask_rows<BACKWARD, VALUES>(block_v, head_rows(v, next, positions, values, heads));
+    multiply<KEYS>(logits, own_q, block_k);
     bool whole = sight.whole(t, SIDE, key, BACKWARD);
     int at = 0;
     logits.each([&](int i, int j, Real& x) {
@@ -73,7 +76,7 @@ attention_queries(const Token* q, const Token* k, const Token* v, const Token* y
 }
 
 // dk (B, M, H, K) and dv (B, M, H, V). Grid: blocks of keys, heads, rows.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, BACKWARD_BLOCKS)
 attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_sums,
                const Token* dy, const Real* deltas, Token* dk, Token* dv, int tokens,
                int positions, int heads, int keys, int values, int reach) {
@@ -86,23 +89,27 @@ attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_s
   Real* block_dy = arena.take<Real>(BACKWARD * V_APART);
   Real* log_sum = arena.take<Real>(BACKWARD);
   Real* delta = arena.take<Real>(BACKWARD);
-  load_rows<SIDE, KEYS>(own_k, head_rows(k, key, positions, keys, heads));
-  load_rows<SIDE, VALUES>(own_v, head_rows(v, key, positions, values, heads));
+  int t = sight.first_query(key), end = sight.end_query(key);
+  if (t < end) {
+    ask_rows<SIDE, KEYS>(own_k, head_rows(k, key, positions, keys, heads));
+    ask_rows<SIDE, VALUES>(own_v, head_rows(v, key, positions, values, heads));
+    ask_rows<BACKWARD, VALUES>(block_dy, head_rows(dy, t, tokens, values, heads));
+  }
   Real scale = Real(1) / sqrt(Real(keys));
   Strip<KEYS> sum_k;
   Strip<VALUES> sum_v;
   sum_k.clear();
   sum_v.clear();
-  for (int t = sight.first_query(key), end = sight.end_query(key); t < end; t += BACKWARD) {
-    __syncthreads();
-    load_rows<BACKWARD, KEYS>(block_q, head_rows(q, t, tokens, keys, heads));
-    load_rows<BACKWARD, VALUES>(block_dy, head_rows(dy, t, tokens, values, heads));
+  for (; t < end; t += BACKWARD) {
+    arrived();  // gradients, and all threads: they are done with the queries before
+    ask_rows<BACKWARD, KEYS>(block_q, head_rows(q, t, tokens, keys, heads));
     if (threadIdx.x < BACKWARD) {
       log_sum[threadIdx.x] = head_number(log_sums, t + threadIdx.x, tokens, heads);
       delta[threadIdx.x] = head_number(deltas, t + threadIdx.x, tokens, heads);
     }
-    __syncthreads();
     Strip<BACKWARD> weights, d_logits;
+    multiply<VALUES>(d_logits, own_v, block_dy);
+    arrived();  // queries
     multiply<KEYS>(weights, own_k, block_q);
     bool whole = sight.whole(t, BACKWARD, key, SIDE);
     weights.each([&](int i, int j, Real& x) {
@@ -110,7 +117,9 @@ attention_keys(const Token* q, const Token* k, const Token* v, const Real* log_s
       x = seen ? exp(scale * x - log_sum[j]) : Real(0);
     });
     gather(sum_v, weights, block_dy);
-    multiply<VALUES>(d_logits, own_v, block_dy);
+    __syncthreads();
+    if (int next = t + BACKWARD; next < end)
+      ask_rows<BACKWARD, VALUES>(block_dy, head_rows(dy, next, tokens, values, heads));
     int at = 0;
     d_logits.each([&](int, int j, Real& x) {
       x = weights.x[at / 4][at % 4] * (x - delta[j]);

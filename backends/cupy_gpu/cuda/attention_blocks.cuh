@@ -3,7 +3,7 @@
 // q (B, T, H, K), k (B, M, H, K), v (B, M, H, V): the queries are the last T of M positions, and
 // see `reach` positions with their own. A block's four warps have 16 rows each of 64.
 #pragma once
-#include "load_wide.cuh"
+#include "copy.cuh"
 #include "strip.cuh"
 
 #ifndef MC_KEYS
@@ -17,7 +17,10 @@ constexpr int KEYS = MC_KEYS, VALUES = MC_VALUES, THREADS = 128, SIDE = 64;
 constexpr bool WIDE = KEYS > 64 || VALUES > 64;
 // Columns of a block: as many as registers and shared memory have room for.
 constexpr int FORWARD = sizeof(Real) == 4 ? 64 : 32;
-constexpr int BACKWARD = (sizeof(Real) == 4 ? 64 : 32) / (WIDE ? 2 : 1);
+constexpr int BACKWARD = sizeof(Real) == 8 && WIDE ? 16 : 32;
+// Blocks of a multiprocessor for which registers must do: shared memory does for as many.
+constexpr int FORWARD_BLOCKS = WIDE || sizeof(Real) == 8 ? 2 : 4;
+constexpr int BACKWARD_BLOCKS = WIDE || sizeof(Real) == 8 ? 2 : 3;
 constexpr int K_APART = padded(KEYS), V_APART = padded(VALUES);
 
 struct Shape {
@@ -64,10 +67,25 @@ __device__ __forceinline__ Matrix<T> head_rows(T* all, int t, int count, int wid
   return {at, (long long)heads * width, count - t, width};
 }
 
-// `load` of M rows of N numbers, which lie padded(N) apart then.
+// Asks for M rows of N numbers, which lie padded(N) apart then (`copy.cuh`). Loops stay loops here:
+// unrolled, every row's address would have registers of its own for all of the kernel.
 template <int M, int N>
-__device__ __forceinline__ void load_rows(Real* to, Matrix<const Token> from) {
-  load_wide<M, N, THREADS>(to, padded(N), from);
+__device__ __forceinline__ void ask_rows(Real* to, Matrix<const Token> from) {
+  constexpr int EACH = 16 / int(sizeof(Real)), ACROSS = N / EACH;
+  bool wide = sizeof(Token) == sizeof(Real) && from.columns >= N && from.stride % EACH == 0 &&
+              reinterpret_cast<unsigned long long>(from.at) % 16 == 0;
+  if (wide) {
+#pragma unroll 1
+    for (int at = threadIdx.x; at < M * ACROSS; at += THREADS) {
+      int i = at / ACROSS, j = at % ACROSS * EACH;
+      bool real = i < from.rows;
+      ask_bytes<16>(to + i * padded(N) + j, from.at + (real ? i : 0) * from.stride + j, real);
+    }
+  } else {
+#pragma unroll 1
+    for (int at = threadIdx.x; at < M * N; at += THREADS)
+      to[at / N * padded(N) + at % N] = from.get(at / N, at % N);
+  }
 }
 
 // Number t of the block's head of (B, count, H), or 0.
