@@ -1,4 +1,4 @@
-// Asks for memory that will be read some hundred cycles later, so that it then lies in the L2 cache.
+// Asks for memory that is read some hundred cycles later: it then lies in the L2 cache.
 #pragma once
 #include "base.cuh"
 
