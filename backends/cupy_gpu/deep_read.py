@@ -14,8 +14,14 @@ from mcore.segments import Segments
 
 THREADS = 256
 
-FORWARD = Counts(by_key=1, weights=2, hidden=1)
-BACKWARD = Counts(by_key=2, weights=2, hidden=2)
+STRETCH = 256
+"""Tokens from which a block chooses those that read a checkpoint, at most: one for each thread."""
+
+BUSY = 264
+"""Blocks that keep a GPU busy; stretches are shorter while there are fewer."""
+
+FORWARD = Counts(by_key=1, weights=2, hidden=1, vectors=1, numbers=2 * STRETCH)
+BACKWARD = Counts(by_key=2, weights=2, hidden=2, vectors=10, numbers=2 * STRETCH)
 
 
 class DeepReadSaved(NamedTuple):
@@ -42,10 +48,11 @@ def read(
     weights = None if gates is None else xp.ascontiguousarray(gates)
     width = rule.unflatten(checkpoints, q.shape[-1]).shape[-1]
     saved = DeepReadSaved(q, checkpoints, weights, segments, width)
-    y, tiles = xp.empty_like(q), _tiles(FORWARD, saved)
+    y, tiles = xp.empty(q.shape, real(q)), _tiles(FORWARD, saved)
+    stretch, grid = _stretches(saved, tiles)
     kernel = _kernel(device, saved, tiles, "deep_read")
-    kernel(_by_tokens(saved, tiles), (THREADS,), [*_common(device, saved), y], tiles.shared)
-    return y, saved
+    kernel(grid, (THREADS,), [*_common(device, saved), stretch, y], tiles.shared)
+    return y.astype(q.dtype, copy=False), saved
 
 
 def read_backward(
@@ -54,15 +61,16 @@ def read_backward(
     """See `mcore.backend.Backend.read_backward`."""
     xp, tiles = device.xp, _tiles(BACKWARD, saved)
     dy = xp.ascontiguousarray(dy)
-    dq, d_states = xp.empty_like(saved.q), xp.zeros_like(saved.checkpoints)
+    dq, d_states = xp.empty(dy.shape, real(dy)), xp.zeros_like(saved.checkpoints)
     d_gates = None if saved.gates is None else xp.zeros_like(saved.gates)
     common = _common(device, saved)
     tokens = _kernel(device, saved, tiles, "deep_read_tokens_backward")
-    tokens(_by_tokens(saved, tiles), (THREADS,), [*common, dy, dq, d_gates], tiles.shared)
+    stretch, along = _stretches(saved, tiles)
+    tokens(along, (THREADS,), [*common, stretch, dy, dq, d_gates], tiles.shared)
     grid = (saved.checkpoints.shape[1] * -(-saved.width // tiles.slice), _heads(saved))
     states = _kernel(device, saved, tiles, "deep_read_states_backward")
     states(grid, (THREADS,), [*common, dy, d_states], tiles.shared)
-    return dq, d_states, d_gates
+    return dq.astype(dy.dtype, copy=False), d_states, d_gates
 
 
 DEEP_READ = Pair(read, read_backward)
@@ -88,8 +96,12 @@ def _kernel(device: Device, saved: DeepReadSaved, tiles: Tiling, name: str) -> K
     return device.kernel(Variant("deep_read", real(saved.q), token, tiles.sizes), name)
 
 
-def _by_tokens(saved: DeepReadSaved, tiles: Tiling) -> tuple[int, int]:
-    return -(-saved.q.shape[1] // tiles.rows), _heads(saved)
+def _stretches(saved: DeepReadSaved, tiles: Tiling) -> tuple[int, tuple[int, int]]:
+    """Tokens of a block's stretch, and the grid."""
+    tokens, heads, stretch = saved.q.shape[1], _heads(saved), STRETCH
+    while stretch > tiles.rows and -(-tokens // stretch) * heads < BUSY:
+        stretch //= 2
+    return stretch, (-(-tokens // stretch), heads)
 
 
 def _heads(saved: DeepReadSaved) -> int:

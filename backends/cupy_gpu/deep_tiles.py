@@ -38,6 +38,7 @@ class Counts(NamedTuple):
     Attributes:
         vectors: numbers for each token besides.
         rows: the most tokens of a tile.
+        numbers: besides all these.
     """
 
     by_key: int
@@ -46,6 +47,7 @@ class Counts(NamedTuple):
     pairs: int = 0
     vectors: int = 20
     rows: int = SIZES[0]
+    numbers: int = 0
 
 
 def tiling(counts: Counts, keys: int, width: int, tokens: int, item: int) -> Tiling:
@@ -86,7 +88,7 @@ def _bytes(counts: Counts, keys: int, rows: int, units: int, item: int) -> int:
         (counts.pairs, rows * (rows + 4)),
         (counts.vectors, rows),
     )
-    return sum(count * size for count, size in matrices) * item + 1024
+    return (sum(count * size for count, size in matrices) + counts.numbers) * item + 1024
 
 
 def _widest(counts: Counts, item: int) -> int:
