@@ -5,16 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_decoding import FED, LATER, SIZES, TURNS, Fed, composition_of, hard_numbers, hold
+from gpu_decoding import FED, LATER, TURNS, Fed, composition_of, hard_numbers, hold
 
 import mcore
-from mcore.arrays import Array
 from mcore.backends.cupy_gpu.backend import CupyBackend
 from mcore.backends.cupy_gpu.decode_graph import TokenGraph
 from mcore.backends.cupy_gpu.emulation.array import traffic
 from mcore.backends.cupy_gpu.emulation.device import EmulatedDevice
 from mcore.cache.compact import compact, expand
-from mcore.testing.samples import sample_inputs
 
 SSC = {"kind": "ssc", "top_k": 2}
 EMA = {"kind": "moving_average", "weights": "ema", "rate": 0.3}
@@ -88,14 +86,13 @@ def test_float32_and_the_order_of_threads() -> None:
     assert np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("rule", ["gated_delta", "rwkv7", "mlstm"])
+@pytest.mark.parametrize("rule", ["rwkv7", "mlstm"])
 def test_wide_memories(rule: str) -> None:
     """Keys and values beyond what the threads of a block do at once."""
     hold(composition_of(rule, "grm", start="checkpoint"), sizes=(3, 15, 1, 70, 34))
 
 
-@pytest.mark.parametrize("blocks", [1, 512])
-@pytest.mark.parametrize("readout", ["grm", {"kind": "ssc", "top_k": 3}, EMA], ids=str)
+@pytest.mark.parametrize(("readout", "blocks"), [("grm", 1), ("grm", 512), (SSC, 1), (EMA, 1)])
 def test_many_checkpoints(readout: Any, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a block weighs at once, where one reads them all; ties go to the older."""
     monkeypatch.setattr("mcore.backends.cupy_gpu.decode_launch.BLOCKS", blocks)
@@ -173,7 +170,7 @@ def test_a_token_waits_for_nothing() -> None:
     assert (traffic.down, traffic.up) == (0, 0)
 
 
-@pytest.mark.parametrize("rule", ["gated_linear", "retention", "lstm"])
+@pytest.mark.parametrize("rule", ["retention", "lstm"])
 def test_a_graph_of_a_token(rule: str) -> None:
     """Captured once and replayed, past borders and a cache that grows, it answers like `feed`."""
     fed = Fed(composition_of(rule, {"kind": "grm", "temperature": True}))
@@ -188,17 +185,12 @@ def test_a_graph_of_a_token(rule: str) -> None:
 
 def test_a_stream_looks_at_arrays_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """After its first token, those of a device cost no more than a look at their shapes."""
-    device = EmulatedDevice()
     composition = composition_of("gated_linear", "grm")
+    fed, device = Fed(composition), EmulatedDevice()
     memory = mcore.memory(**composition, backend=CupyBackend(device=device), dtype="float64")
-    inputs = {n: device.upload(x) for n, x in sample_inputs(composition, SIZES, 5).items()}
-    want, _ = memory.forward(inputs)
     stream = memory.stream()
-    tokens = [{n: x[:, t : t + 1].copy() for n, x in inputs.items()} for t in range(FED)]
-    answers: list[Array] = [stream.feed(tokens[0])]
-    assert stream.decodes
-    monkeypatch.setattr(type(memory), "checked", None)
-    answers += [stream.feed(token) for token in tokens[1:]]
-    for t, y in enumerate(answers):
-        got, wanted = device.download(y), device.download(want[:, t : t + 1])
-        np.testing.assert_allclose(got, wanted, atol=1e-9)
+    for t in range(FED):
+        fed.answered([0, 1, 2], stream.feed(fed.token([0, 1, 2])))
+        if t == 0:
+            assert stream.decodes
+            monkeypatch.setattr(type(memory), "checked", None)

@@ -149,7 +149,7 @@ class CupyBackend:
         return found
 
     def decoder(self, decoding: Decoding, state: MemoryState) -> Decoder | None:
-        """Four kernels a token for matrix memories whose reads are not divided; others step."""
+        """Three kernels a token for matrix and vector memories, row by row; others step."""
         return _decode.decoder(self.device, decoding, state)
 
     def _run(self, pair: Pair, *arguments: Any) -> tuple[Any, Kept]:

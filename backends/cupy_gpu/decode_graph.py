@@ -1,4 +1,4 @@
-"""A token of a stream as one CUDA graph: one launch instead of four.
+"""A token of a stream as one CUDA graph: one launch instead of three.
 
 stream = backend.decoder(decoding, state)
 graph = TokenGraph(stream)

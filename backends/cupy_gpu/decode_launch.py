@@ -16,7 +16,7 @@ CONTEXTS = 32
 
 
 class Launcher:
-    """The kernels of one composition: four a token, and nothing but kernels.
+    """The kernels of one composition: three a token, and nothing but kernels.
 
     Attributes:
         device, sizes: where, and the composition's lengths.
@@ -27,7 +27,7 @@ class Launcher:
         self._plan, (self._scale, self._rate) = plan_of(decoding), factors_of(decoding)
         self._routes = decoding.readout.routing is not None
         variant = variant_of(decoding, memory.online.dtype.name)
-        names = ("token", "read", "finish", "advance")
+        names = ("token", "read", "finish")
         self._kernels = [device.kernel(variant, f"decode_{name}") for name in names]
         self._itemsize = memory.online.dtype.itemsize
         self.reserve(memory)
@@ -52,10 +52,8 @@ class Launcher:
         lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots)
         given = (self._answers, self._shares, self._partial, fed, memory.closes, memory.online)
         kept = (memory.keys, memory.books, memory.checkpoints, memory.scales, memory.contexts, y)
-        _, _, finish, advance = self._kernels
-        finish((entries,), (THREADS,), (*given, *kept, self._plan, *lengths, sizes.top_k, parts), 0)
-        blocks = (-(-len(y) // THREADS),)
-        advance(blocks, (THREADS,), (fed, memory.books, memory.closes, len(y), slots), 0)
+        told = (self._plan, *lengths, sizes.top_k, parts)
+        self._kernels[2]((entries,), (THREADS,), (*given, *kept, *told), 0)
 
     def _write(self, token: Token, memory: Memory, fed: Array | None, entries: int) -> None:
         sizes, slots = self.sizes, memory.slots

@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcore.arrays import Array, namespace
-from mcore.backends.cupy_gpu.decode_books import COUNT, LENGTH, POSITION, HostBooks, slots_by_age
+from mcore.backends.cupy_gpu.decode_books import (
+    BOOKS,
+    COUNT,
+    LENGTH,
+    POSITION,
+    HostBooks,
+    slots_by_age,
+)
 from mcore.backends.cupy_gpu.device import Device
 from mcore.cache import MemoryState
 from mcore.placing import like
@@ -23,8 +30,8 @@ class Memory(NamedTuple):
         checkpoints: (B, H, slots, P) as stored.
         scales: (B, H, slots, rows of a state) float32 of an int8 cache, else of width 0.
         contexts: (B, H, slots, K).
-        books: (B, BOOKS) int32.
-        closes: (B,) int32, rows whose segment ends after the next token.
+        books: (B, H, BOOKS) int32, the same in all heads of a row.
+        closes: (B, H) int32, whether the segment ends after the next token.
     """
 
     online: Array
@@ -51,10 +58,11 @@ def taken(device: Device, state: MemoryState, books: HostBooks) -> Memory:
     memory = Memory(
         online=state.online.copy(),
         keys=state.keys.copy(),
-        books=device.upload(books.numbers.astype(np.int32)),
-        closes=xp.zeros(rows, "int32"),
+        books=xp.zeros((rows, heads, BOOKS), "int32"),
+        closes=xp.zeros((rows, heads), "int32"),
         **room,
     )
+    memory.books[...] = device.upload(books.numbers.astype(np.int32))[:, None]
     for row in range(rows if books.slots else 0):
         _put_checkpoints(memory, row, state, row)
     return memory

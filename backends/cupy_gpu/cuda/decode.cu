@@ -3,7 +3,7 @@
 //
 //   y = g S^T q + sum_i g_i M_i^T q
 //
-// Nothing is allocated and nothing asked of the host, so the four launches can be captured.
+// Nothing is allocated and nothing asked of the host, so the three launches can be captured.
 #include "decode_finish.cuh"
 #include "decode_laws.cuh"
 #include "decode_logits.cuh"
@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
                  int rows, int width, int values, int slots, Real scale) {
   Plan plan{plan_bits};
   Place place(fed, heads);
-  Books books = all_books[place.row];
+  Books books = all_books[place.at];
   MC_ARENA(arena);
   Real* scratch = arena.take<Real>(PARTS * LANES);
   Real* whole = arena.take<Real>(LANES);
@@ -50,6 +50,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   }
   if (threadIdx.x < values) answers[(long long)place.entry * values + lane] = answer;
   if (plan.weights() == ANSWERED)
-    find_offsets(AnswerGates{gate_online, gate_bias, offsets}, answer, place, values, whole, scratch);
+    find_offsets({gate_online, gate_bias, offsets}, answer, place, values, whole, scratch);
   if (slots && plan.weights() == ROUTED) online_logit(to, plan, place, books, sides.key, scratch);
 }

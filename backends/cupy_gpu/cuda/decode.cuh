@@ -1,4 +1,4 @@
-// What the kernels of a decoded token share: the composition, whose turn it is, columns of a matrix.
+// What the kernels of a decoded token share: the composition, whose turn it is, sums of columns.
 #pragma once
 #include "reduce.cuh"
 
@@ -19,12 +19,12 @@ struct Plan {
   __device__ __forceinline__ int division() const { return bits >> 6 & 3; }
   __device__ __forceinline__ bool carries() const { return bits >> 8 & 1; }
   __device__ __forceinline__ bool mapped() const { return bits >> 9 & 1; }   // keys and queries
-  __device__ __forceinline__ bool by_head() const { return bits >> 10 & 1; }  // decays, not by token
+  __device__ __forceinline__ bool by_head() const { return bits >> 10 & 1; }  // decays
   __device__ __forceinline__ bool sums() const { return bits >> 11 & 1; }
   __device__ __forceinline__ bool outside() const { return bits >> 12 & 1; }
 };
 
-struct Books {  // of a row of the batch
+struct Books {  // of a head of a row: the same in all of a row's heads
   int count, head, length, position;
 };
 
@@ -40,17 +40,16 @@ __device__ __forceinline__ int slot_of(Books books, int age, int slots) {
 
 // What a block works on: a head of one of the rows that are fed, listed in `fed` unless all are.
 struct Place {
-  int entry, row, head;  // entry: among the heads of what is fed
-  long long at;          // among the heads of all rows
+  int entry, head;  // entry: among the heads of what is fed
+  long long at;     // among the heads of all rows
   __device__ __forceinline__ Place(const int* fed, int heads)
-      : entry(blockIdx.x), row(entry / heads), head(entry % heads) {
-    if (fed) row = fed[row];
-    at = (long long)row * heads + head;
+      : entry(blockIdx.x), head(entry % heads) {
+    at = fed ? (long long)fed[entry / heads] * heads + head : entry;
   }
 };
 
-// How `count` checkpoints are shared out: block number `part` of `parts` reads those from `begin` to
-// before `end`, and those from `used` on read none.
+// How `count` checkpoints are shared out: block number `part` of `parts` reads those from `begin`
+// up to `end`, and blocks from `used` on read none.
 struct Share {
   int begin, end, used;
   __device__ __forceinline__ Share(int count, int part, int parts) {
@@ -90,11 +89,4 @@ __device__ __forceinline__ Real column_sum(int keys, Real* scratch, F f) {
   if (part < PARTS)
     for (int k = part; k < keys; k += PARTS) own += f(k);
   return column_total(own, scratch);
-}
-
-// Dot product of two vectors by one warp; every lane gets it.
-__device__ __forceinline__ Real warp_dot(const Real* a, const Real* b, int size) {
-  Real own = Real(0);
-  for (int i = threadIdx.x & 31; i < size; i += 32) own += a[i] * b[i];
-  return warp_sum(own);
 }

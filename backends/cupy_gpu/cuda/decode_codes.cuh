@@ -21,7 +21,7 @@ struct Half {  // rounded to nearest, ties to even; beyond 65504 it is that
     unsigned all = __float_as_uint(sticky(value)), size = all & 0x7fffffffu, code;
     if (size > 0x7f800000u) {
       code = 0x7e00u;
-    } else if (size < 0x38800000u) {  // below 2^-14: steps of 2^-24, which are those of floats at 1/2
+    } else if (size < 0x38800000u) {  // below 2^-14: steps of 2^-24, as floats at 1/2 have
       code = __float_as_uint(__uint_as_float(size) + 0.5f) - 0x3f000000u;
     } else {
       code = (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
@@ -31,7 +31,7 @@ struct Half {  // rounded to nearest, ties to even; beyond 65504 it is that
   // Exponent and fraction move into place, 2^112 mends the exponent's bias.
   __device__ __forceinline__ operator float() const {
     unsigned size = (bits & 0x7fffu) << 13;
-    float found = __uint_as_float(size | (bits & 0x8000u) << 16) * 5192296858534827628530496329220096.0f;
+    float found = __uint_as_float(size | (bits & 0x8000u) << 16) * __uint_as_float(0x77800000u);
     return size < 0x0f800000u ? found : __uint_as_float(size | 0x7f800000u);
   }
 };

@@ -12,8 +12,8 @@ __device__ __forceinline__ bool before(Best a, Best b) {  // in the order of cho
   return a.value > b.value || (a.value == b.value && a.age < b.age);
 }
 
-// The first in the order of choice of `count` logits that comes after `last`; `scratch` holds a pair
-// per warp. An age of `count` if there is none, which is so where logits are NaN.
+// The first of `count` logits after `last`, in the order of choice; `scratch` holds a pair for each
+// warp. Its age is `count` if there is none, which is so where logits are NaN.
 __device__ __forceinline__ Best next_best(const Real* logits, int count, Best last, Best* scratch) {
   Best own = {Real(LOWEST), count};
   for (int age = threadIdx.x; age < count; age += THREADS) {

@@ -30,7 +30,8 @@ struct Online {  // one head's memory; `width` numbers in a row
 // Decay and strength of what a token writes, and the running maximum of exponential gates.
 struct Strength {
   Real decay, beta, largest;
-  __device__ __forceinline__ Strength(const Written& x, Plan plan, Place place, const Online& online)
+  __device__ __forceinline__ Strength(const Written& x, Plan plan, Place place,
+                                      const Online& online)
       : decay(1), beta(x.beta ? x.beta[place.entry] : Real(1)), largest(0) {
     if (plan.law() == EXPONENTIAL) {
       Real kept = log_sigmoid(x.decay[place.entry]) + online.before(online.keys, 0), gate = beta;

@@ -25,8 +25,11 @@ __device__ __forceinline__ void online_logit(const Routing& to, Plan plan, Place
     own += to.query(place, i) * sum;
   }
   own = block_sum(own, scratch);
-  if (threadIdx.x == 0) to.own_logits[place.entry] = plan.sums() ? own : own / Real(books.length + 1);
+  if (!plan.sums()) own /= Real(books.length + 1);
+  if (threadIdx.x == 0) to.own_logits[place.entry] = own;
 }
+
+constexpr int TOGETHER = 4;  // contexts that a warp fetches at the same time
 
 // The checkpoints' in the share of this block: number `part` of `parts`. `query` holds K numbers.
 __device__ __forceinline__ void checkpoint_logits(const Routing& to, Place place, Books books,
@@ -35,9 +38,20 @@ __device__ __forceinline__ void checkpoint_logits(const Routing& to, Place place
   if (share.begin >= share.end) return;
   for (int i = threadIdx.x; i < to.keys; i += THREADS) query[i] = to.query(place, i);
   __syncthreads();
-  for (int age = share.begin + threadIdx.x / 32; age < share.end; age += THREADS / 32) {
-    long long slot = place.at * to.slots + slot_of(books, age, to.slots);
-    Real logit = warp_dot(query, to.contexts + slot * to.keys, to.keys);
-    if ((threadIdx.x & 31) == 0) to.logits[(long long)place.entry * to.slots + age] = logit;
+  Real* logits = to.logits + (long long)place.entry * to.slots;
+  for (int first = share.begin + TOGETHER * (threadIdx.x / 32); first < share.end;
+       first += TOGETHER * (THREADS / 32)) {
+    const Real* contexts[TOGETHER];
+    Real sums[TOGETHER] = {};
+    for (int e = 0; e < TOGETHER; ++e) {
+      int slot = slot_of(books, min(first + e, share.end - 1), to.slots);
+      contexts[e] = to.contexts + (place.at * to.slots + slot) * to.keys;
+    }
+    for (int i = threadIdx.x & 31; i < to.keys; i += 32)
+      for (int e = 0; e < TOGETHER; ++e) sums[e] += query[i] * contexts[e][i];
+    for (int e = 0; e < TOGETHER; ++e) {
+      Real logit = warp_sum(sums[e]);
+      if ((threadIdx.x & 31) == 0 && first + e < share.end) logits[first + e] = logit;
+    }
   }
 }

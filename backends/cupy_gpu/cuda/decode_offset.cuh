@@ -8,8 +8,8 @@ struct AnswerGates {
 };
 
 // offsets = answer @ online + bias; `whole` holds LANES numbers, and is free before and after.
-__device__ __forceinline__ void find_offsets(AnswerGates gates, Real answer, Place place, int values,
-                                             Real* whole, Real* scratch) {
+__device__ __forceinline__ void find_offsets(AnswerGates gates, Real answer, Place place,
+                                             int values, Real* whole, Real* scratch) {
   int lane = threadIdx.x % LANES;
   __syncthreads();
   if (threadIdx.x < LANES) whole[lane] = answer;
@@ -18,6 +18,7 @@ __device__ __forceinline__ void find_offsets(AnswerGates gates, Real answer, Pla
   Real sum = column_sum(values, scratch, [&](int i) {
     return lane < values ? whole[i] * matrix[i * values + lane] : Real(0);
   });
-  if (threadIdx.x < values)
-    gates.offsets[(long long)place.entry * values + lane] = gates.bias[place.head * values + lane] + sum;
+  if (threadIdx.x >= values) return;
+  sum += gates.bias[place.head * values + lane];
+  gates.offsets[(long long)place.entry * values + lane] = sum;
 }

@@ -58,25 +58,39 @@ __device__ __forceinline__ Real gated_answer(Real own, int values, Real offset, 
 }
 
 // The gates of the token, by every block for itself; the first of an entry tells the online one.
-__device__ __forceinline__ Gates find_gates(const Real* logits, const Real* own_logits, Real* shares,
-                                            Plan plan, Place place, int held, int top_k, Real rate,
-                                            Arena& arena, Real* scratch) {
+__device__ __forceinline__ Gates find_gates(const Real* logits, Real own_logit, Plan plan, int held,
+                                            int top_k, Real rate, Arena& arena, Real* scratch) {
   Gates gates{logits, nullptr, held, held, Real(0), Real(1), online_weight(plan, held, rate)};
-  if (plan.weights() == ROUTED) {
-    Real* scores = arena.take<Real>(top_k);
-    int* ages = arena.take<int>(top_k);
-    Best* best = arena.take<Best>(THREADS / 32);
-    if (top_k > 0 && held > top_k) {
-      choose(logits, held, top_k, scores, ages, best);
-      gates.scores = scores;
-      gates.ages = ages;
-      gates.count = top_k;
-    }
-    gates.soften(own_logits[place.entry], !plan.outside(), scratch);
+  if (plan.weights() != ROUTED) return gates;
+  Real* scores = arena.take<Real>(top_k);
+  int* ages = arena.take<int>(top_k);
+  Best* best = arena.take<Best>(THREADS / 32);
+  if (top_k > 0 && held > top_k) {
+    choose(logits, held, top_k, scores, ages, best);
+    gates.scores = scores;
+    gates.ages = ages;
+    gates.count = top_k;
   }
-  if (blockIdx.y == 0 && threadIdx.x == 0) shares[place.entry] = gates.share;
+  gates.soften(own_logit, !plan.outside(), scratch);
   return gates;
 }
+
+// What some checkpoints count for, and in which slots they lie: THREADS of each, shared.
+struct Turns {
+  Real* weights;
+  int* slots;
+  // Those from number `first` on up to `end`.
+  __device__ __forceinline__ void fill(const Gates& gates, Plan plan, Books books, int first,
+                                       int end, int room, Real rate) {
+    int i = first + threadIdx.x;
+    __syncthreads();
+    if (i < end) {
+      weights[threadIdx.x] = gates.weight(plan, i, rate);
+      slots[threadIdx.x] = slot_of(books, gates.age(i), room);
+    }
+    __syncthreads();
+  }
+};
 
 // Part of the sum over checkpoints, by block (entry, part): partial (entries, parts, V).
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -86,46 +100,39 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 int asked, int rows, int width, int values, int slots, int top_k, Real rate) {
   Plan plan{plan_bits};
   Place place(fed, heads);
-  Books books = all_books[place.row];
-  Stored stored{codes, scales, asked, rows, width, values};
-  int lane = threadIdx.x % LANES, parts = gridDim.y;
-  Share share(counted(books.count, top_k), blockIdx.y, parts);
+  Books books = all_books[place.at];
+  Share share(counted(books.count, top_k), blockIdx.y, gridDim.y);
   if (blockIdx.y > 0 && blockIdx.y >= share.used) return;
   MC_ARENA(arena);
   Real* scratch = arena.take<Real>(PARTS * LANES);
   Real* whole = arena.take<Real>(LANES);
   Real* lasts = arena.take<Real>(2 * PARTS);
   Real* query = arena.take<Real>(asked);
-  Real* weights = arena.take<Real>(THREADS);
-  int* places = arena.take<int>(THREADS);
+  Turns turns{arena.take<Real>(THREADS), arena.take<int>(THREADS)};
   for (int i = threadIdx.x; i < asked; i += THREADS) {
     Real x = q ? q[(long long)place.entry * asked + i] : Real(1);
     query[i] = plan.mapped() ? positive(x) : x;
   }
-  Gates gates = find_gates(logits + (long long)place.entry * slots, own_logits, shares, plan, place,
+  Gates gates = find_gates(logits + (long long)place.entry * slots, own_logits[place.entry], plan,
                            books.count, top_k, rate, arena, scratch);
-  bool gated = plan.weights() == ANSWERED;
+  if (blockIdx.y == 0 && threadIdx.x == 0) shares[place.entry] = gates.share;
+
+  Stored stored{codes, scales, asked, rows, width, values};
+  bool gated = plan.weights() == ANSWERED, plain = plan.division() == UNDIVIDED;
+  int lane = threadIdx.x % LANES;
   Real offset = gated && lane < values ? offsets[(long long)place.entry * values + lane] : Real(0);
   const Real* matrix = gate_cached + (gated ? (long long)place.head * values * values : 0);
   Real total = Real(0);
   for (int i = share.begin; i < share.end; ++i) {
     int turn = (i - share.begin) % THREADS;
-    if (turn == 0) {  // what the next checkpoints count for, and where they lie
-      __syncthreads();
-      int ours = i + threadIdx.x;
-      if (ours < share.end) {
-        weights[threadIdx.x] = gates.weight(plan, ours, rate);
-        places[threadIdx.x] = slot_of(books, gates.age(ours), slots);
-      }
-      __syncthreads();
-    }
-    long long slot = place.at * slots + places[turn];
-    Real own = plan.division() == UNDIVIDED
-                   ? stored.answer(slot, query)
-                   : divided_answer(stored, plan, slot, query, lasts, i);
-    total += gated ? gated_answer(own, values, offset, matrix, whole, scratch) : weights[turn] * own;
+    if (turn == 0) turns.fill(gates, plan, books, i, share.end, slots, rate);
+    long long slot = place.at * slots + turns.slots[turn];
+    Real own = plain ? stored.answer(slot, query)
+                     : divided_answer(stored, plan, slot, query, lasts, i);
+    total += gated ? gated_answer(own, values, offset, matrix, whole, scratch)
+                   : turns.weights[turn] * own;
   }
   total = column_total(total, scratch);
   if (threadIdx.x < LANES && lane < values)
-    partial[((long long)place.entry * parts + blockIdx.y) * values + lane] = total;
+    partial[((long long)place.entry * gridDim.y + blockIdx.y) * values + lane] = total;
 }

@@ -44,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
                  int width, int values, int slots, Real scale) {
   Plan plan{plan_bits};
   Place place(fed, heads);
-  Books books = all_books[place.row];
+  Books books = all_books[place.at];
   MC_ARENA(arena);
   Real* scratch = arena.take<Real>(PARTS * LANES);
   Real* h = arena.take<Real>(LANES);
@@ -71,6 +71,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   Real answer = threadIdx.x % LANES < values ? h[threadIdx.x % LANES] : Real(0);
   if (threadIdx.x < values) answers[(long long)place.entry * values + threadIdx.x] = answer;
   if (plan.weights() == ANSWERED)
-    find_offsets(AnswerGates{gate_online, gate_bias, offsets}, answer, place, values, h, scratch);
+    find_offsets({gate_online, gate_bias, offsets}, answer, place, values, h, scratch);
   if (routes) online_logit(to, plan, place, books, key, scratch);
 }
