@@ -30,6 +30,16 @@ SPECS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "perceptrons, the least used goes": (
+        "numba",
+        {
+            "recurrence": {"kind": "titans", "chunk": 2},
+            "readout": "soup",
+            "start": "checkpoint",
+            "cache": {"limit": 2, "evict": "least_used"},
+        },
+        {},
+    ),
     "cut by content": (
         "reference",
         {"recurrence": "linear", "segmentation": DRIFT, "readout": "soup"},

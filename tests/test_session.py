@@ -74,7 +74,9 @@ def test_saved_and_restored_at_any_token(
         np.testing.assert_allclose(after, whole[cut:], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["decoded", "whole numbers, shifted"])
+@pytest.mark.parametrize(
+    "kind", ["decoded", "whole numbers, shifted", "perceptrons, the least used goes"]
+)
 def test_a_decoded_stream_goes_on_with_the_same_bits(kind: str, tmp_path: Path) -> None:
     """Also of a stream that was never saved: the cache is a ring, and sums keep their order."""
     tokens, file = np.random.default_rng(3).integers(0, VOCAB, 30), tmp_path / "stream"
