@@ -205,6 +205,23 @@ def _tokens(example: Example, rows: Array, begun: Array) -> dict[str, Array]:
     }
 
 
+@pytest.mark.parametrize("rule", [{"kind": "titans", "chunk": 2}, "moneta"], ids=str)
+def test_documents(rule: Any) -> None:
+    """Chunks are counted from the segment's start, and segments from the document's."""
+    example = Example(composition(rule, "grm"), SIZES, seed=12)
+    document = np.repeat([[0, 1, 2]], [5, 5, 7], axis=1).repeat(2, axis=0)
+    memory, begin, found = maker("numba")(example.composition), 0, list[Array]()
+    want, _ = memory.forward(example.inputs, document=document)
+    stream = memory.stream()
+    for length in (3, 1, 1, 1, 1, 2, 1, 7):
+        ids = document[:, begin : begin + length]
+        given = None if (ids == document[:, max(begin - 1, 0)][:, None]).all() else ids
+        piece = example.pieces([begin, length])[1] if begin else example.pieces([length])[0]
+        found.append(stream.feed(piece, document=ids if begin == 0 else given))
+        begin += length
+    assert_agree(np.concatenate(found, axis=1), want, SAME, "y")
+
+
 @pytest.mark.parametrize("rule", ["dla", "memora"])
 def test_a_refused_token_changes_nothing(rule: str) -> None:
     example = Example(composition(rule, "grm"), SIZES, seed=1)

@@ -12,6 +12,14 @@ from typing import Any
 from mcore.backends.numba_cpu import decode_work as at
 from mcore.backends.numba_cpu.caching import device, kernel
 from mcore.backends.numba_cpu.decode_codes import clear
+from mcore.backends.numba_cpu.decode_cubes import (
+    cubes_times,
+    descend_row,
+    excite_cubes,
+    fourth_power,
+    scale_by,
+    turn_row,
+)
 from mcore.backends.numba_cpu.decode_deep_work import BEFORE, DOWN, HIDDEN, SLOPE
 from mcore.backends.numba_cpu.gelu_vector import gelu_slope
 from mcore.backends.numba_cpu.matvec import largest
@@ -63,17 +71,8 @@ def measure(state: Any, first: int, factors: Any, m: int) -> None:
     factors[INVERSE + m] = math.ldexp(1.0, -math.frexp(top)[1]) if top > NOTHING else 1.0
     total, inverse = state.dtype.type(0), factors[INVERSE + m]
     for i in range(keys):
-        total += _fourth_power(state[first + i], inverse)
+        total += fourth_power(state[first + i], inverse)
     factors[SCALE + m] = 1 / (inverse * math.sqrt(total)) if total > 0 else 0
-
-
-@device
-def _fourth_power(row: Any, inverse: Any) -> Any:
-    total = row.dtype.type(0)
-    for e in range(row.shape[0]):
-        u = row[e] * inverse
-        total += u * u * (u * u)
-    return total
 
 
 @device
@@ -93,10 +92,10 @@ def write_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
     keys, rates = work.q.shape[0], (work.decays[0], token.step[b, 0, h])
     source = state[2 * keys : 3 * keys]
     ensure_measured(state, factors, keys)
-    _excite(source, work.k, factors[INVERSE], scratch[BEFORE])
-    _scale(scratch[BEFORE], factors[SCALE])
+    excite_cubes(source, work.k, factors[INVERSE], scratch[BEFORE])
+    scale_by(scratch[BEFORE], factors[SCALE])
     gelu_slope(scratch[BEFORE], scratch[HIDDEN], scratch[SLOPE])
-    _dots(state[3 * keys :], factors[INVERSE + 1], scratch[HIDDEN], work.again)
+    cubes_times(state[3 * keys :], factors[INVERSE + 1], scratch[HIDDEN], work.again)
     _find_force(token.v[b, 0, h], factors[SCALE + 1], work)
     total = _descend_out(state[3 * keys :], rates, factors, work.again, scratch)
     _rescale(state, 3 * keys, factors, 1, total)
@@ -107,8 +106,8 @@ def write_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
     inverse = factors[INVERSE]
     _rescale(state, 2 * keys, factors, 0, total)
     if factors[INVERSE] != inverse:
-        _excite(source, work.q, factors[INVERSE], scratch[BEFORE])
-    _scale(scratch[BEFORE], factors[SCALE])
+        excite_cubes(source, work.q, factors[INVERSE], scratch[BEFORE])
+    scale_by(scratch[BEFORE], factors[SCALE])
 
 
 @device
@@ -116,59 +115,8 @@ def reply_moneta(token: Any, place: Any, memory: Any, work: Any) -> None:
     """What W adds to the query, in `work.answer`."""
     factors, keys = memory.factors[place], work.q.shape[0]
     source, said = memory.online[place][3 * keys :], work.answer[:keys]
-    _dots(source, factors[INVERSE + 1], token.scratch[place][HIDDEN], said)
-    _scale(said, factors[SCALE + 1])
-
-
-@device
-def _scale(x: Any, factor: Any) -> None:
-    for e in range(x.shape[0]):
-        x[e] *= factor
-
-
-@device
-def _excite(source: Any, x: Any, inverse: Any, before: Any) -> None:
-    """`before = (u^3)^T x`."""
-    keys, whole = x.shape[0], x.shape[0] // 4 * 4
-    clear(before)
-    for i in range(0, whole, 4):
-        first, second, third, fourth = source[i], source[i + 1], source[i + 2], source[i + 3]
-        for e in range(before.shape[0]):
-            before[e] += (
-                x[i] * _cube(first[e] * inverse)
-                + x[i + 1] * _cube(second[e] * inverse)
-                + x[i + 2] * _cube(third[e] * inverse)
-                + x[i + 3] * _cube(fourth[e] * inverse)
-            )
-    for i in range(whole, keys):
-        row = source[i]
-        for e in range(before.shape[0]):
-            before[e] += x[i] * _cube(row[e] * inverse)
-
-
-@device
-def _cube(u: Any) -> Any:
-    return u * u * u
-
-
-@device
-def _dots(source: Any, inverse: Any, hidden: Any, said: Any) -> None:
-    """`said = u^3 hidden`; four rows at a time, for a sum waits for the one before it."""
-    keys, whole, zero = said.shape[0], said.shape[0] // 4 * 4, inverse * 0
-    for i in range(0, whole, 4):
-        first, second, third, fourth = source[i], source[i + 1], source[i + 2], source[i + 3]
-        one, two, three, four = zero, zero, zero, zero
-        for e in range(hidden.shape[0]):
-            one += _cube(first[e] * inverse) * hidden[e]
-            two += _cube(second[e] * inverse) * hidden[e]
-            three += _cube(third[e] * inverse) * hidden[e]
-            four += _cube(fourth[e] * inverse) * hidden[e]
-        said[i], said[i + 1], said[i + 2], said[i + 3] = one, two, three, four
-    for i in range(whole, keys):
-        row, one = source[i], zero
-        for e in range(hidden.shape[0]):
-            one += _cube(row[e] * inverse) * hidden[e]
-        said[i] = one
+    cubes_times(source, factors[INVERSE + 1], token.scratch[place][HIDDEN], said)
+    scale_by(said, factors[SCALE + 1])
 
 
 @device
@@ -188,22 +136,7 @@ def _descend_out(source: Any, rates: Any, factors: Any, force: Any, scratch: Any
     total = inverse * 0
     for i in range(force.shape[0]):
         ways = decay, step * force[i], inverse, scale * force[i]
-        total += _descend_row(source[i], ways, hidden, down)
-    return total
-
-
-@device
-def _descend_row(row: Any, rates: Any, hidden: Any, down: Any) -> Any:
-    """`down += back u^3`, then `row = a row - push hidden`; rates: (a, push, 1 / L, back)."""
-    decay, push, inverse, back = rates
-    total = row.dtype.type(0)
-    for e in range(row.shape[0]):
-        u = row[e] * inverse
-        down[e] += back * (u * u * u)
-        here = decay * row[e] - push * hidden[e]
-        row[e] = here
-        u = here * inverse
-        total += u * u * (u * u)
+        total += descend_row(source[i], ways, hidden, down)
     return total
 
 
@@ -215,20 +148,5 @@ def _descend_in(source: Any, rates: Any, inverse: Any, pair: Any, scratch: Any) 
     clear(before)
     total = inverse * 0
     for i in range(k.shape[0]):
-        total += _turn_row(source[i], (decay, step * k[i], inverse, q[i]), down, before)
-    return total
-
-
-@device
-def _turn_row(row: Any, rates: Any, down: Any, before: Any) -> Any:
-    """`row = a row - push down`, then `before += q u^3`; rates: (a, push, 1 / L, q)."""
-    decay, push, inverse, one = rates
-    total = row.dtype.type(0)
-    for e in range(row.shape[0]):
-        here = decay * row[e] - push * down[e]
-        row[e] = here
-        u = here * inverse
-        square = u * u
-        before[e] += one * (square * u)
-        total += square * square
+        total += turn_row(source[i], (decay, step * k[i], inverse, q[i]), down, before)
     return total
