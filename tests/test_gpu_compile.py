@@ -15,6 +15,7 @@ from mcore.testing.samples import RULE_INPUTS
 ARCHITECTURES = (80, 90, 100)
 READOUTS = ("grm", {"kind": "ssc", "top_k": 2}, "soup", "residual", "sigmoid")
 CHUNKED = {"kind": "titans", "chunk": 64}
+NORMALIZED = {"kind": "linear", "feature_map": "elu1", "normalize": True}
 DECODED = ("gated_delta", "mlstm", "lstm", "gru", "slstm")
 SHARED = 163 << 10
 """Bytes of shared memory that a block may have on sm_80; later ones have more."""
@@ -25,7 +26,8 @@ nvcc = shutil.which("nvcc")
 @cache
 def asked() -> list[Launch]:
     """All that any rule with any readout launches at usual widths, and what some streams do."""
-    pairs = [(rule, readout) for rule in (*RULE_INPUTS, CHUNKED) for readout in READOUTS]
+    rules = (*RULE_INPUTS, CHUNKED, NORMALIZED)
+    pairs = [(rule, readout) for rule in rules for readout in READOUTS]
     streams = [(rule, readout) for rule in DECODED for readout in READOUTS]
     found = {launch for pair in pairs for launch in launches_of(*pair, width=64)}
     found |= training_launches()

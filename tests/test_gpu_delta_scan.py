@@ -11,6 +11,8 @@ from gpu_scans import (
     hold_scan,
 )
 
+from mcore.errors import BackendError
+
 STARTS = ["independent", "checkpoint"]
 CONSTANT = {"kind": "constant", "length": 4}
 
@@ -52,6 +54,12 @@ def test_widths_that_fill_no_tile() -> None:
 
 def test_widths_of_several_tiles() -> None:
     hold_scan(example_of("gated_delta", (1, 37, 1, 65, 64), {"kind": "none"}, "checkpoint"))
+
+
+def test_keys_that_are_too_wide() -> None:
+    example = example_of("delta", (1, 1, 1, 900, 1), {"kind": "none"}, "checkpoint")
+    with pytest.raises(BackendError, match="keys of width 900 takes"):
+        hold_scan(example)
 
 
 @rules

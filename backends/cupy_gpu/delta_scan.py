@@ -10,11 +10,17 @@ from mcore.backends.cupy_gpu.decayed_scan import (
     read_gradients,
     summed,
 )
-from mcore.backends.cupy_gpu.matrix_layout import Layout, Place
+from mcore.backends.cupy_gpu.matrix_layout import SHARED, Layout, Place
+from mcore.errors import BackendError
 
 
 def scan(layout: Layout, x: Tokens, carry: Array | None) -> tuple[Scan, Saved]:
-    """Answers (B, T, H, V) and checkpoints (B, S, H, P)."""
+    """Answers (B, T, H, V) and checkpoints (B, S, H, P).
+
+    Raises:
+        BackendError: keys are so wide that a block cannot hold a tile of the state.
+    """
+    _check_width(layout)
     chunks = layout.chunks
     states = Place(layout.inner(), layout.zeros(layout.shape.segments), carry)
     w, written = _solve(layout, x, None)
@@ -52,6 +58,16 @@ def scan_backward(saved: Saved, dy: Array, d_ends: Array) -> Gradients:
     )
     tokens = Tokens(dq, dk, dv, summed(layout, partial), summed(layout, d_beta))
     return Gradients(tokens, gradients.carried)
+
+
+def _check_width(layout: Layout) -> None:
+    keys = layout.shape.keys
+    taken = layout.bytes(layout.blocks.chains(keys))
+    if taken > SHARED:
+        raise BackendError(
+            f"backend cupy: a delta rule with keys of width {keys} takes {taken >> 10} KB of "
+            f"shared memory, a block has {SHARED >> 10}; narrower heads, or backend numba, would do"
+        )
 
 
 def _solve(layout: Layout, x: Tokens, inverses: Array | None) -> tuple[Array, Array]:

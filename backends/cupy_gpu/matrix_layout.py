@@ -18,6 +18,9 @@ THREADS = 128
 ROWS = {"float32": 64, "float64": 16}
 """Most tokens of a chunk, by the type of states."""
 
+SHARED = 163 << 10
+"""Bytes of shared memory that a block may have on every GPU that is supported."""
+
 WIDEST = 64
 """Most columns of a tile of keys or values."""
 
@@ -99,6 +102,12 @@ class Layout:
         made: Array = self.device.xp.zeros((B, *segments, H, K * V), self.real)
         return made
 
+    def bytes(self, shared: tuple[int, ...]) -> int:
+        """Of shared memory: matrices of so many numbers, behind the decays if there are any."""
+        size = np.dtype(self.real).itemsize
+        decay = self.tile[0] * (8 + 2 * size) if shared else 0
+        return decay + sum((count * size + 15) & ~15 for count in shared)
+
     def launch(self, name: str, tiles: int, values: tuple[Any, ...], *shared: int) -> None:
         """Run `family.kernel` over chunks, heads and tiles.
 
@@ -128,9 +137,7 @@ class Layout:
         unfolded: list[Any] = []
         for value in values:
             unfolded += value if isinstance(value, Place) else [value]
-        size = np.dtype(self.real).itemsize
-        decay = self.tile[0] * (8 + 2 * size) if shared else 0
-        taken = decay + sum((count * size + 15) & ~15 for count in shared)
+        taken = self.bytes(shared)
         self._kernel(name)(grid, (THREADS, 1, 1), (*unfolded, *self.shape[1:]), taken)
 
     def _kernel(self, name: str) -> Kernel:
