@@ -92,12 +92,18 @@ def test_wide_memories(rule: str) -> None:
     hold(composition_of(rule, "grm", start="checkpoint"), sizes=(3, 15, 1, 70, 34))
 
 
-@pytest.mark.parametrize(("readout", "blocks"), [("grm", 1), ("grm", 512), (SSC, 1), (EMA, 1)])
-def test_many_checkpoints(readout: Any, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("rule", "readout", "blocks"),
+    [("linear", x, 1) for x in ("grm", SSC, EMA)]
+    + [("linear", "grm", 512), ("mlstm", "grm", 1), ("mlstm", "sigmoid", 1)],
+)
+def test_many_checkpoints(
+    rule: str, readout: Any, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More than a block weighs at once, where one reads them all; ties go to the older."""
     monkeypatch.setattr("mcore.backends.cupy_gpu.decode_launch.BLOCKS", blocks)
     cut = {"kind": "constant", "length": 1}
-    fed = Fed(composition_of("linear", readout, segmentation=cut), sizes=(1, 300, 1, 3, 5))
+    fed = Fed(composition_of(rule, readout, segmentation=cut), sizes=(1, 300, 1, 3, 5))
     for name in ("k", "u"):
         if name in fed.inputs:
             fed.inputs[name][:] = np.rint(fed.inputs[name])  # equal logits
