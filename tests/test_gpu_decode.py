@@ -8,6 +8,7 @@ import pytest
 from gpu_decoding import FED, LATER, TURNS, Fed, composition_of, hard_numbers, hold
 
 import mcore
+from mcore.backend import RowDecoder
 from mcore.backends.cupy_gpu.backend import CupyBackend
 from mcore.backends.cupy_gpu.decode_graph import TokenGraph
 from mcore.backends.cupy_gpu.emulation.array import traffic
@@ -142,6 +143,7 @@ def test_codes_are_those_of_the_host(dtype: Any, real: str) -> None:
 def test_rows_come_and_go(seed: int) -> None:
     """A row is taken out, its place is another's meanwhile, and it goes on in a new one."""
     fed = Fed(composition_of("gated_delta", "grm", cache={"limit": 3}), seed=seed)
+    assert isinstance(fed.stream, RowDecoder)
     fed.feed(*TURNS)
     kept, empty = [fed.stream.take(row) for row in range(3)], fed.memory.empty(fed.dims)
     fed.stream = fed.stream_from(empty)

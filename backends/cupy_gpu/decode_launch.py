@@ -1,5 +1,7 @@
 """The launches of a token, and the scratch that its kernels share."""
 
+import numpy as np
+
 from mcore.arrays import Array
 from mcore.backend import Decoding
 from mcore.backends.cupy_gpu.decode_plan import factors_of, plan_of, sizes_of, variant_of
@@ -24,7 +26,9 @@ class Launcher:
 
     def __init__(self, device: Device, decoding: Decoding, memory: Memory) -> None:
         self.device, self.sizes = device, sizes_of(decoding)
-        self._plan, (self._scale, self._rate) = plan_of(decoding), factors_of(decoding)
+        self._scale, self._rate = factors_of(decoding)
+        # Ready for kernels, as the lengths below: converting them at each launch takes time.
+        self._plan, self._top_k = np.int32(plan_of(decoding)), np.int32(self.sizes.top_k)
         self._routes = decoding.readout.routing is not None
         variant = variant_of(decoding, memory.online.dtype.name)
         names = ("token", "read", "finish")
@@ -39,6 +43,9 @@ class Launcher:
         self._logits = xp.zeros((entries, slots), dtype)
         self._own_logits, self._shares = (xp.zeros(entries, dtype) for _ in range(2))
         self._answers, self._offsets = (xp.zeros((entries, sizes.values), dtype) for _ in range(2))
+        lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots)
+        self._lengths = tuple(map(np.int32, lengths))
+        self._asked = (self._lengths[0], np.int32(sizes.asked), *self._lengths[2:])
         parts = max(entries, min(BLOCKS, entries * slots))
         self._partial = xp.zeros((parts, sizes.values), dtype)
 
@@ -49,18 +56,16 @@ class Launcher:
         self._write(token, memory, fed, entries)
         if parts:
             self._read(token, memory, fed, (entries, parts))
-        lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots)
         given = (self._answers, self._shares, self._partial, fed, memory.closes, memory.online)
         kept = (memory.keys, memory.books, memory.checkpoints, memory.scales, memory.contexts, y)
-        told = (self._plan, *lengths, sizes.top_k, parts)
+        told = (self._plan, *self._lengths, self._top_k, parts)
         self._kernels[2]((entries,), (THREADS,), (*given, *kept, *told), 0)
 
     def _write(self, token: Token, memory: Memory, fed: Array | None, entries: int) -> None:
         sizes, slots = self.sizes, memory.slots
         known = (fed, memory.online, memory.keys, memory.contexts, memory.books)
         found = (self._logits, self._own_logits, self._answers, self._offsets, self._plan)
-        lengths = (sizes.heads, sizes.keys, sizes.rows, sizes.width, sizes.values, slots)
-        given = (*token.written, *known, *found, *lengths, self._scale)
+        given = (*token.written, *known, *found, *self._lengths, self._scale)
         logits = max(1, min(slots // CONTEXTS, BLOCKS // entries)) if slots and self._routes else 0
         shared = self._shared(2 * THREADS + 5 * (sizes.keys + 4) + sizes.gates * sizes.values)
         self._kernels[0]((entries, 1 + logits), (THREADS,), given, shared)
@@ -69,8 +74,7 @@ class Launcher:
         sizes = self.sizes
         known = (self._offsets, fed, memory.checkpoints, memory.scales, memory.books)
         found = (self._logits, self._own_logits, self._shares, self._partial, self._plan)
-        lengths = (sizes.heads, sizes.asked, sizes.rows, sizes.width, sizes.values, memory.slots)
-        given = (*token.asked, *known, *found, *lengths, sizes.top_k, self._rate)
+        given = (*token.asked, *known, *found, *self._asked, self._top_k, self._rate)
         shared = self._shared(4 * THREADS + sizes.asked + 2 * sizes.top_k + 64)
         self._kernels[1](grid, (THREADS,), given, shared)
 

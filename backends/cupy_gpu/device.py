@@ -83,14 +83,15 @@ def check_shape(name: str, grid: Shape, block: Shape) -> None:
         threads *= size
     if min((*grid, *block)) < 1 or threads > MOST_THREADS or max(grid[1:], default=1) > MOST_BLOCKS:
         raise ValueError(f"{name}: a grid of {grid} blocks of {block} threads cannot be launched")
+_READY, _INTEGERS, _NOTHING = (np.int32, np.uint64), (bool, int, np.integer), np.uint64(0)
 
 
 def _argument(value: Any, real: "np.dtype[Any]") -> Any:
     if value is None:
-        return np.uint64(0)
-    if isinstance(value, np.uint64):
+        return _NOTHING
+    if isinstance(value, _READY):
         return value
-    if isinstance(value, bool | int | np.integer):
+    if isinstance(value, _INTEGERS):
         return np.int32(value)
     if isinstance(value, float):
         return real.type(value)
