@@ -83,6 +83,8 @@ def check_shape(name: str, grid: Shape, block: Shape) -> None:
         threads *= size
     if min((*grid, *block)) < 1 or threads > MOST_THREADS or max(grid[1:], default=1) > MOST_BLOCKS:
         raise ValueError(f"{name}: a grid of {grid} blocks of {block} threads cannot be launched")
+
+
 _READY, _INTEGERS, _NOTHING = (np.int32, np.uint64), (bool, int, np.integer), np.uint64(0)
 
 

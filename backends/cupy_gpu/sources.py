@@ -18,7 +18,6 @@ PRODUCTS = {"float32": 3, "tf32": 1}
 """From how many products of TF32 inputs one of float32 is made; see `mma.cuh`."""
 
 _INCLUDE = re.compile(r'\s*#include "([\w.]+)"\s*$')
-_GLOBAL = re.compile(r'(?:extern\s+"C"\s+)?__global__')
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 
 
@@ -38,7 +37,9 @@ class Variant(NamedTuple):
     sizes: tuple[tuple[str, int], ...] = ()
 
     def multiplied(self, products: str) -> "Variant":
-        """The same with float32 products formed in this way (`PRODUCTS`)."""
+        """The same with float32 products formed in this way (`PRODUCTS`), unless it says how."""
+        if any(name == "MC_PRODUCTS" for name, _ in self.sizes):
+            return self
         return self._replace(sizes=(*self.sizes, ("MC_PRODUCTS", PRODUCTS[products])))
 
     @property
@@ -57,10 +58,10 @@ def families() -> list[str]:
 def source(family: str) -> str:
     """The text of a family's source, our headers in place of their `#include`.
 
-    Its kernels have C's linkage: in C++ a module would know them by mangled names, and a GPU's
-    module is asked for a kernel by the name that it is written with.
+    Kernels must be declared `extern "C"`: a module is asked for them by the names they are written
+    with, and C++ would give them others.
     """
-    return _GLOBAL.sub('extern "C" __global__', _expanded(f"{family}.cu", set()))
+    return _expanded(f"{family}.cu", set())
 
 
 @cache

@@ -52,7 +52,7 @@ __device__ __forceinline__ void scan_block(const Call& c, Span p, const Block& x
 }
 
 // As `deep_scan`, for chunks of `chunk` tokens.
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 deep_chunks(const Token* q, const Token* k, const Token* v, const Real* step, const Real* log_decay,
             const Real* momentum, const Real* delta, const Real* gate, const Real* extra,
             const Real* start, const Real* carry, const int* bounds, const int* restart,

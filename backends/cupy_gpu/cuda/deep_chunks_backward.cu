@@ -54,7 +54,7 @@ __device__ __forceinline__ void segment_backward(const Call& c, const Gradients&
 
 // Gradients of `deep_chunks`, as of `deep_scan_backward`; of the scratch the first `more` places hold
 // the gradient of the state, and two arrays (ROWS, E).
-__global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 deep_chunks_backward(
     const Token* q, const Token* k, const Token* v, const Real* step, const Real* log_decay,
     const Real* momentum, const Real* delta, const Real* gate, const Real* extra, const Real* start,

@@ -10,7 +10,7 @@
 #include "deep_read_tile.cuh"
 
 // y (B, T, H, K). Grid: stretches of `stretch` tokens, B H.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 deep_read(const Token* q, const Real* states, const Real* gates, const int* first, const int* last,
           const int* segment, int tokens, int heads, int segments, int count, int gated, int keys,
           int width, int size, int stretch, Real* y) {
@@ -46,7 +46,7 @@ deep_read(const Token* q, const Real* states, const Real* gates, const int* firs
 
 // dq (B, T, H, K); sets of d_gates (B, T, H, gated), unless it is null, what is read. Grid: as of
 // `deep_read`.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 deep_read_tokens_backward(const Token* q, const Real* states, const Real* gates, const int* first,
                           const int* last, const int* segment, int tokens, int heads, int segments,
                           int count, int gated, int keys, int width, int size, int stretch,
@@ -87,7 +87,7 @@ deep_read_tokens_backward(const Token* q, const Real* states, const Real* gates,
 }
 
 // d_states (B, C, H, P), of which the perceptrons are set. Grid: C slices, B H.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 deep_read_states_backward(const Token* q, const Real* states, const Real* gates, const int* first,
                           const int* last, const int* segment, int tokens, int heads, int segments,
                           int count, int gated, int keys, int width, int size, const Token* dy,

@@ -48,7 +48,7 @@ __device__ __forceinline__ void scan_held(const Call& c, Place p, int held, Real
 // reads (B, T, H, K), checkpoints (B, S, H, P), hidden (B, T, H, E) or null. Grid: B H S tasks.
 // Of the state the first `held` numbers lie in shared memory; the rest is worked on where it is kept.
 // With MC_KEYS the perceptron is in registers instead, and the `held` numbers are its momentum.
-__global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 1)
 deep_scan(const Token* q, const Token* k, const Token* v, const Real* step, const Real* log_decay,
           const Real* momentum, const Real* delta, const Real* gate, const Real* extra,
           const Real* start, const Real* carry, const int* bounds, const int* restart,

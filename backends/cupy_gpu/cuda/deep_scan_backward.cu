@@ -45,7 +45,7 @@ __device__ __forceinline__ void segment_backward(const Call& c, const Gradients&
 // Gradients of `deep_scan`. d_start (B, S, H, P): of the start, zero for segments that go on.
 // scratch (blocks, places, P): the first `more` = 1 is the gradient of the state, of which `held`
 // numbers lie in shared memory; the others are for `Replay`.
-__global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 1)
 deep_scan_backward(
     const Token* q, const Token* k, const Token* v, const Real* step, const Real* log_decay,
     const Real* momentum, const Real* delta, const Real* gate, const Real* extra, const Real* start,

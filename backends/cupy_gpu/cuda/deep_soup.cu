@@ -38,7 +38,7 @@ __device__ __forceinline__ Work take_work(Arena& arena) {
 }
 
 // z (B, T, H, E). Grid: tiles of tokens times slices, B H.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 mix_up(const Real* states, const Real* gates, const int* first, const int* last, const int* segment,
        int tokens, int heads, int segments, int count, int gated, int keys, int width, int size,
        int layer, const Token* x, Real* z) {
@@ -76,7 +76,7 @@ __device__ __forceinline__ void apply(const Columns& c, int b, int t, int h, int
 
 // Adds to y (B, T, H, K), unless it is null, what is said down; and, unless d_gates is null, to
 // d_gates (B, T, H, gated) the products of x with what each checkpoint says. Grid: tiles, B H.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 mix_down(const Real* states, const Real* gates, const int* first, const int* last,
          const int* segment, int tokens, int heads, int segments, int count, int gated, int keys,
          int width, int size, int layer, const Real* z, const Token* x, Token* y, Real* d_gates) {
@@ -114,7 +114,7 @@ mix_down(const Real* states, const Real* gates, const int* first, const int* las
 }
 
 // dM of d_states (B, C, H, P). Grid: C slices, B H.
-__global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 mix_outwards(const Real* states, const Real* gates, const int* first, const int* last,
              const int* segment, int tokens, int heads, int segments, int count, int gated, int keys,
              int width, int size, int layer, const Token* x, const Real* z, Real* d_states) {
