@@ -34,9 +34,10 @@ constexpr unsigned EVERY_LANE = 0xffffffffu;
 constexpr float LOWEST = -3.0e38f;  // stands for minus infinity where a difference must stay finite
 
 #ifdef MC_EMULATED
-#define MC_SHARED_BYTES(name) char* name = emulation::block.shared.data()
+#define MC_SHARED emulation::block.shared.data()
 #else
-#define MC_SHARED_BYTES(name) extern __shared__ __align__(16) char name[]
+extern __shared__ __align__(16) char shared_bytes[];
+#define MC_SHARED shared_bytes
 #endif
 
 // Hands out the block's shared memory piece by piece, 16-byte aligned; all threads ask alike.
@@ -56,9 +57,7 @@ struct Arena {
     return piece;
   }
 };
-#define MC_ARENA(name)             \
-  MC_SHARED_BYTES(name##_bytes);   \
-  Arena name { name##_bytes, 0 }
+#define MC_ARENA(name) Arena name{MC_SHARED, 0}
 
 __device__ __forceinline__ Real sigmoid(Real x) { return Real(1) / (Real(1) + exp(-x)); }
 
