@@ -10,7 +10,7 @@ import numpy as np
 from mcore.arrays import Array
 from mcore.backends.cupy_gpu.device import Kernel, Room, Shape, arguments
 from mcore.backends.cupy_gpu.half_product import half_product
-from mcore.backends.cupy_gpu.sources import Variant, source
+from mcore.backends.cupy_gpu.sources import NVRTC, Variant, source
 from mcore.errors import BackendError
 from mcore.layers.product import bring
 
@@ -153,4 +153,4 @@ def _let_cublas_round(cupy: Any) -> None:
 
 @cache
 def _module(cupy: ModuleType, index: int, variant: Variant) -> Any:
-    return cupy.RawModule(code=source(variant.family), options=("-std=c++17", *variant.options))
+    return cupy.RawModule(code=source(variant.family), options=(*NVRTC, *variant.options))

@@ -17,6 +17,10 @@ REALS = {"float32": "float", "float64": "double", "bfloat16": "Bfloat16"}
 PRODUCTS = {"float32": 3, "tf32": 1}
 """From how many products of TF32 inputs one of float32 is made; see `mma.cuh`."""
 
+NVRTC = ("-std=c++17", "-default-device")
+"""Options for every source. Some versions of NVRTC take generic lambdas for functions of the host
+unless they are told that whatever says nothing is for the device."""
+
 _INCLUDE = re.compile(r'\s*#include "([\w.]+)"\s*$')
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 

@@ -3,7 +3,7 @@
 import pytest
 from test_gpu_compile import asked
 
-from mcore.backends.cupy_gpu.sources import Variant, families, source
+from mcore.backends.cupy_gpu.sources import NVRTC, Variant, families, source
 
 nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
 
@@ -29,7 +29,11 @@ def test_a_mistake_is_found() -> None:
 
 def cubin_of(variant: Variant, architecture: str) -> bytes:
     program = nvrtc.createProgram(source(variant.family), f"{variant.family}.cu", (), ())
-    options = ("-std=c++17", f"--gpu-architecture={architecture}", *variant.options)
-    nvrtc.compileProgram(program, options)
+    options = (*NVRTC, f"--gpu-architecture={architecture}", *variant.options)
+    try:
+        nvrtc.compileProgram(program, options)
+    except nvrtc.NVRTCError as error:
+        error.add_note(nvrtc.getProgramLog(program))
+        raise
     found: bytes = nvrtc.getCUBIN(program)
     return found

@@ -44,6 +44,7 @@ def test_the_measurement_runs(tmp_path: Path) -> None:
     assert row["ms"].keys() == set(interop.HEAD[1:])
 
 
+@pytest.mark.usefixtures("emulated")
 def test_arrays_share_memory() -> None:
     pytest.importorskip("torch")
     assert run("arrays.md")["grads"].keys() == {"q", "k", "v", "u"}

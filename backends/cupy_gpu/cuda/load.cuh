@@ -21,11 +21,17 @@ struct Matrix {
   }
 };
 
-// to[i * apart + j] = from(i, j) for i < M, j < N, by all threads of the block. No barrier.
+// to[i * apart + j] = from(i, j) for i < M, j < N, by all threads of the block. No barrier. A thread
+// has several loads on their way at the same time.
 template <int M, int N, class T>
 __device__ __forceinline__ void load(Real* to, int apart, Matrix<T> from) {
+  if (from.rows < 1 || from.columns < 1) {
+    for (int at = threadIdx.x; at < M * N; at += blockDim.x) to[at / N * apart + at % N] = Real(0);
+    return;
+  }
+#pragma unroll 4
   for (int at = threadIdx.x; at < M * N; at += blockDim.x)
-    to[at / N * apart + at % N] = from.get(at / N, at % N);
+    to[at / N * apart + at % N] = from.near(at / N, at % N);
 }
 
 // to(i, j) = from[i * apart + j] for what is real, by all threads of the block. No barrier.
