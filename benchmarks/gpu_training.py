@@ -28,5 +28,5 @@ def _spec(lab: Lab, backend: str) -> mcore.Spec:
     path = Path(__file__).resolve().parents[1] / "specs" / "quickstart.yaml"
     changes = [f"train.steps={TINY if lab.emulated else STEPS}", f"backend={backend}"]
     if lab.emulated:
-        changes += ["train.batch=2", "train.log_every=1", "train.eval_batches=1"]
+        changes += ["train.batch=2", "train.log_every=1", "data.length=16", "data.pairs=2"]
     return mcore.load_spec(path, changes).model_copy(update={"compare": {}})

@@ -88,4 +88,8 @@ def _fit(name: str, normal: Array) -> Array:
         made = -0.1 * normal**2
     elif name in ("beta", "a"):
         made = 1 / (1 + np.exp(-normal))
+    elif name in ("step", "momentum"):
+        made = 0.1 / (1 + np.exp(-normal))
+    elif name in ("w_in", "w_out"):
+        made = normal * normal.shape[-2] ** -0.5
     return made
