@@ -136,7 +136,10 @@ def usable_cupy() -> ModuleType:
 def _without(cupy: Any, error: Exception) -> str:
     wanted, found = cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion()
     if not found:
-        return "CuPy is installed, but no NVIDIA driver is loaded on this machine"
+        return (
+            "CuPy is installed, but no NVIDIA driver is loaded on this machine; NVIDIA's driver "
+            "(nvidia-smi shows it), or backend numba, would do"
+        )
     if found // 1000 < wanted // 1000:
         return (
             f"the driver knows CUDA {found // 1000}, this CuPy needs CUDA {wanted // 1000}; "
