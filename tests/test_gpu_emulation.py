@@ -189,6 +189,15 @@ def test_arguments_of_another_size_are_refused() -> None:
         kernel((1,), (128,), (xp.zeros(8), xp.zeros(()), 8.0), 32)
 
 
+@pytest.mark.parametrize("shape", [((0,), (128,)), ((1, 65536), (128,)), ((1,), (2048,))])
+def test_launches_that_a_gpu_would_refuse_are_refused(shape: Any) -> None:
+    kernel = EmulatedDevice().kernel(
+        Variant("tile_product", "float64", "float64"), "sum_of_squares"
+    )
+    with pytest.raises(ValueError, match="cannot be launched"):
+        kernel(*shape, (xp.zeros(8), xp.zeros(()), 8), 32)
+
+
 def test_kernels_refuse_host_arrays_and_gaps() -> None:
     with pytest.raises(TypeError, match="on the host"):
         arguments([np.zeros(3)], "float32")
