@@ -195,7 +195,7 @@ def test_launches_that_a_gpu_would_refuse_are_refused(shape: Any) -> None:
         Variant("tile_product", "float64", "float64"), "sum_of_squares"
     )
     with pytest.raises(ValueError, match="cannot be launched"):
-        kernel(*shape, (xp.zeros(8), xp.zeros(()), 8), 32)
+        kernel(shape[0], shape[1], (xp.zeros(8), xp.zeros(()), 8), 32)
 
 
 def test_kernels_refuse_host_arrays_and_gaps() -> None:
